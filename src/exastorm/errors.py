@@ -1,0 +1,32 @@
+"""What a user's mistake looks like: one line with what must be, what was got, and where."""
+
+from pathlib import Path
+
+
+class InputError(ValueError):
+    """A problem in what the user gave, told in one line.
+
+    Attributes:
+        problem: What must be and what was got.
+        file: The file or store, where known.
+        variable: The variable, where known.
+        time: The time step, where known.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        file: str | Path | None = None,
+        variable: str | None = None,
+        time: object | None = None,
+    ) -> None:
+        self.problem = problem
+        self.file = None if file is None else str(file)
+        self.variable = variable
+        self.time = time
+        where = [self.file] if self.file else []
+        where += [f"variable {variable}"] if variable else []
+        where += [f"time {time}"] if time is not None else []
+        message = ", ".join(where) + (": " if where else "") + problem
+        super().__init__(" ".join(message.split()))
