@@ -3,7 +3,8 @@
 Coastlines are GSHHG's (Wessel and Smith 1996), as the signed distances at 0.1 degree that the
 package landmetrics ships. Terrain is the mean orography at T63 (1.9 degrees) in
 `tables/terrain_t63.npz`, as distributed in jcm 3.0.0 (Apache-2.0) for ECHAM.
-Nothing is downloaded.
+The table of distances has the South Pole itself as a coast: within 700 km of it distances are too
+short, signs are right. Nothing is downloaded.
 """
 
 from functools import lru_cache
@@ -66,7 +67,7 @@ def land_fraction(lat: Any, lon: Any) -> NDArray[np.float64]:
     steps = (np.arange(num_sub) + 0.5) / num_sub
     sub_lat = (lat_low[:, None] + (lat_high - lat_low)[:, None] * steps).ravel()
     sub_lon = (lon_low[:, None] + (lon_high - lon_low)[:, None] * steps).ravel()
-    is_land = coast_distance_km(sub_lat, wrap_longitude(sub_lon)) < 0
+    is_land = coast_distance_km(sub_lat, wrap_longitude(sub_lon)) <= 0
     blocks = is_land.reshape(lat.size, num_sub, lon.size, num_sub)
     return np.asarray(blocks.mean(axis=(1, 3)))
 

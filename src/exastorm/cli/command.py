@@ -1,0 +1,111 @@
+"""What all subcommands share: their two common options, how they are parsed, how they answer."""
+
+import dataclasses
+import sys
+from typing import Annotated, Any, ClassVar, TypeVar
+
+import tyro
+
+from exastorm.cli.settings import SECTIONS, load_sections
+from exastorm.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a command did.
+
+    Attributes:
+        line: One line: what was done and where it is.
+        figures: The same and more, JSON-able, for `--json`.
+        text: A table to print before the line.
+    """
+
+    line: str
+    figures: dict[str, Any]
+    text: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Command:
+    """Base of every subcommand: a dataclass whose fields are its arguments."""
+
+    example: ClassVar[str] = ""
+    """One line that can be pasted, shown by --help."""
+
+    config: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
+    """Read settings from this YAML file, or a shipped one by name (demo, channels16); options given
+    on the command line win."""
+
+    json: bool = False
+    """Print the figures as JSON."""
+
+    def run(self) -> Outcome:
+        """Do the work."""
+        raise AssertionError(f"{type(self).__name__} lacks run()")
+
+
+AnyCommand = TypeVar("AnyCommand", bound=Command)
+
+Paths = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
+"""One or more paths, globs or stores, given first."""
+
+OnePath = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
+"""One path, given first."""
+
+
+def config_argument(argv: list[str]) -> str | None:
+    """The value of `--config` in an argument list, before the rest is parsed."""
+    for i, word in enumerate(argv):
+        if word == "--config" and i + 1 < len(argv):
+            return argv[i + 1]
+        if word.startswith("--config="):
+            return word.split("=", 1)[1]
+    return None
+
+
+def defaults(cls: type[AnyCommand], config: str | None) -> AnyCommand:
+    """A command with its defaults, the sections taken from a settings file where it has them."""
+    sections = tuple(f.name for f in dataclasses.fields(cls) if f.name in SECTIONS)
+    values: dict[str, Any] = load_sections(config, sections) if config else {}
+    for field in dataclasses.fields(cls):
+        has_default = (
+            field.default is not dataclasses.MISSING
+            or field.default_factory is not dataclasses.MISSING
+        )
+        if field.name not in values and not has_default:
+            values[field.name] = tyro.MISSING
+    return cls(**values)
+
+
+def parse(cls: type[AnyCommand], name: str, argv: list[str]) -> AnyCommand:
+    """Parse the arguments of one subcommand.
+
+    Raises:
+        InputError: For a settings file that is wrong, or no path where one is needed.
+        SystemExit: With code 2 for wrong options (with a suggestion), 0 after --help.
+    """
+    command = tyro.cli(
+        cls,
+        prog=f"exastorm {name}",
+        args=argv,
+        default=defaults(cls, config_argument(argv)),
+        description=f"{cls.__doc__}\n\nExample: {cls.example}",
+        config=(tyro.conf.FlagCreatePairsOff,),
+        console_outputs=True,
+    )
+    for field in dataclasses.fields(cls):
+        if getattr(command, field.name) == () and field.default is dataclasses.MISSING:
+            raise InputError(f"{name} needs at least one PATH; try 'exastorm {name} --help'")
+    return command
+
+
+def answer(outcome: Outcome, as_json: bool) -> None:
+    """Print what a command did, as JSON or for people."""
+    import json
+
+    if as_json:
+        sys.stdout.write(json.dumps(outcome.figures, indent=2, allow_nan=False) + "\n")
+        return
+    if outcome.text:
+        sys.stdout.write(outcome.text.rstrip() + "\n")
+    sys.stdout.write(outcome.line + "\n")

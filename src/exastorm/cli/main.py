@@ -1,0 +1,80 @@
+"""The door in the shell: `exastorm COMMAND`, and what its errors look like."""
+
+import sys
+from importlib import import_module
+
+from exastorm import __version__
+from exastorm.cli.command import answer, parse
+from exastorm.config import suggestion
+from exastorm.errors import InputError
+
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "synthesize": ("synthesize", "Synthesize", "write a made-up climate with known storms"),
+    "inspect": ("inspect", "Inspect", "say what an archive holds and which jobs it allows"),
+    "label": ("label", "Label", "mark tropical cyclones and atmospheric rivers by heuristics"),
+    "prepare": ("prepare", "Prepare", "turn an archive and its labels into training shards"),
+    "train": ("train", "Train", "train a segmentation network"),
+    "evaluate": ("evaluate", "Evaluate", "score a network or masks against labels"),
+    "segment": ("segment", "Segment", "apply a trained network to an archive"),
+    "census": ("census", "Census", "count and measure the storms in masks"),
+    "report": ("report", "Report", "draw maps and one self-contained page"),
+    "demo": ("demo", "Demo", "all of the above on the made-up climate, in minutes"),
+    "bench": ("bench", "Bench", "measure speed against physical limits"),
+}
+"""Subcommand to its module in `cli/`, its class, and what it does, in the order the data flows."""
+
+USAGE_ERROR = 2
+
+
+def overview() -> str:
+    """What `exastorm --help` prints."""
+    width = max(map(len, COMMANDS))
+    rows = [f"  {name:<{width}}  {text}" for name, (_, _, text) in COMMANDS.items()]
+    return "\n".join(
+        [
+            f"exastorm {__version__}: finds extreme weather in climate data.",
+            "",
+            "usage: exastorm COMMAND PATH... [--section.key value]... [--config FILE] [--json]",
+            "",
+            "Commands, in the order the data flows:",
+            *rows,
+            "",
+            "'exastorm COMMAND --help' shows a command's options and an example.",
+        ]
+    )
+
+
+def run(argv: list[str]) -> None:
+    """Run one command and print what it did."""
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        sys.stdout.write(overview() + "\n")
+        return
+    if argv[0] == "--version":
+        sys.stdout.write(f"exastorm {__version__}\n")
+        return
+    name = argv[0]
+    if name not in COMMANDS:
+        raise InputError(f"unknown command {name!r}{suggestion(name, COMMANDS)}")
+    module, cls, _ = COMMANDS[name]
+    command = parse(getattr(import_module(f"exastorm.cli.{module}"), cls), name, argv[1:])
+    answer(command.run(), command.json)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns 0 when done, 2 for a mistake in what was given.
+
+    Anything else is a fault of exastorm and ends with its traceback and code 1.
+    """
+    try:
+        run(sys.argv[1:] if argv is None else argv)
+    except (InputError, OSError) as error:
+        sys.stderr.write(f"exastorm: error: {' '.join(str(error).split())}\n")
+        return USAGE_ERROR
+    except KeyboardInterrupt:
+        sys.stderr.write("exastorm: stopped\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""`exastorm synthesize`: write a made-up climate with known storms, in any format we read."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+import tyro
+import xarray as xr
+
+from exastorm.cli.command import Command, OnePath, Outcome
+from exastorm.readers.archives import write_archive
+from exastorm.readers.synthetic.climate import synthetic_dataset, true_tracks
+from exastorm.readers.synthetic.settings import SyntheticSettings
+
+ArchiveFormat = Literal["cam", "deepcam", "climatenet", "cmip6", "era5", "era5-zarr"]
+
+
+def synthesize(settings: SyntheticSettings, out: Path, archive_format: str) -> dict[str, object]:
+    """Write the archive, and beside it the truth: `truth.nc` (class map) and `tracks.csv`.
+
+    Args:
+        settings: The climate.
+        out: Folder to make.
+        archive_format: How to write the fields.
+
+    Returns:
+        Figures: number of snapshots, files, storms, and the paths.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    dataset = synthetic_dataset(settings)
+    archive = out / "archive"
+    files = write_archive(dataset, archive, archive_format)
+    truth = dataset[["truth"]].rename(truth="class_map")
+    truth.attrs["title"] = "true storms of the made-up climate"
+    truth.to_netcdf(out / "truth.nc", encoding={"class_map": {"zlib": True, "complevel": 1}})
+    tracks = true_tracks(settings)
+    tracks.to_csv(out / "tracks.csv", index=False)
+    return {
+        "archive": str(archive),
+        "truth": str(out / "truth.nc"),
+        "tracks": str(out / "tracks.csv"),
+        "format": archive_format,
+        "num_files": len(files),
+        "num_snapshots": int(dataset.sizes["time"]),
+        "num_lat": int(dataset.sizes["lat"]),
+        "num_lon": int(dataset.sizes["lon"]),
+        "num_true_storms": int(tracks["storm_id"].nunique()),
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Synthesize(Command):
+    """Write a made-up climate with known storms: all 16 channels, the true masks and tracks."""
+
+    example: ClassVar[str] = (
+        "exastorm synthesize climate --synthesize.num-snapshots 80 --synthesize.seed 1"
+    )
+
+    out: OnePath
+    """Folder to make; the fields go to `archive` in it."""
+
+    format: Annotated[ArchiveFormat, tyro.conf.arg(name="format")] = "cam"
+    """How to write the fields."""
+
+    synthesize: SyntheticSettings = SyntheticSettings()
+
+    def run(self) -> Outcome:
+        """Write it."""
+        figures = synthesize(self.synthesize, Path(self.out), self.format)
+        return Outcome(
+            f"wrote {figures['num_snapshots']} snapshots of {figures['num_lat']} x "
+            f"{figures['num_lon']} with {figures['num_true_storms']} storms to {figures['archive']}",
+            figures,
+        )

@@ -1,0 +1,1 @@
+"""Heuristic class maps: tropical cyclones and atmospheric rivers by published rules."""

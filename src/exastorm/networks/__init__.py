@@ -1,0 +1,1 @@
+"""Networks that segment storms, their losses, and the record that travels with the weights."""

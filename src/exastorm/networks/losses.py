@@ -1,0 +1,56 @@
+"""Class-weighted cross-entropy, for classes as rare as one pixel in a thousand.
+
+With equal weights a network that answers "background" everywhere is right on 98.2 % of the pixels
+and learns no more (Kurth et al. 2018, section V-B1). Weights by inverse frequency lift cyclones by
+1383, which makes many false alarms; the inverse square root, 37, is the paper's choice.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+WeightLaw = Literal["none", "inverse", "inverse_sqrt"]
+
+POWERS: dict[str, float] = {"none": 0.0, "inverse": -1.0, "inverse_sqrt": -0.5}
+"""Power of the class frequency that each law's weights are proportional to."""
+
+
+def class_weights(frequencies: Sequence[float], law: WeightLaw = "inverse_sqrt") -> Tensor:
+    """Weights of the classes by how often they occur, summing to 1.
+
+    Args:
+        frequencies: Shares of the pixels (K,), not negative.
+        law: "none" weighs all classes alike, "inverse" by 1 / f, "inverse_sqrt" by 1 / sqrt(f).
+
+    Returns:
+        float32 (K,); a class that never occurs has weight 0, for nothing can be learned about it.
+
+    Raises:
+        ValueError: For an unknown law, a negative frequency, or all of them 0.
+    """
+    if law not in POWERS:
+        raise ValueError(f"law must be one of {', '.join(get_args(WeightLaw))}, got {law!r}")
+    shares = torch.tensor(list(frequencies), dtype=torch.float64)
+    if bool((shares < 0).any()) or not float(shares.sum()) > 0:
+        raise ValueError(f"frequencies must be shares of pixels, got {list(frequencies)}")
+    weights = torch.where(shares > 0, shares.clamp(min=1e-300) ** POWERS[law], 0.0)
+    return (weights / weights.sum()).to(torch.float32)
+
+
+def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Mean cross-entropy over pixels, each counted by its weight; in nats, always float32.
+
+    Args:
+        logits: (B, K, H, W), any floating type.
+        labels: Classes (B, H, W) int64; where the weight is 0 any value, also -1.
+        weights: Weight of each pixel (B, H, W), not negative.
+
+    Returns:
+        A scalar. 0 if no pixel has a weight.
+    """
+    each = functional.cross_entropy(logits.float(), labels.clamp(min=0), reduction="none")
+    smallest = torch.finfo(torch.float32).tiny
+    return (each * weights).sum() / weights.sum().clamp(min=smallest)

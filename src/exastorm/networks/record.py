@@ -1,0 +1,190 @@
+"""The record that travels inside a file of weights, so that one file is all it takes to segment.
+
+A model file is safetensors (no code runs when it is read) with the record as JSON in its metadata:
+channels with units and scaling, classes, grid, network settings, how it was trained, and a checksum
+of the weights, so that a torn or altered file is found when it is opened.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from exastorm.errors import InputError
+from exastorm.networks.build import NetworkSettings, build_network
+
+MODEL_NAME = "model.safetensors"
+"""Name of the model file in a run folder."""
+
+RECORD_KEY = "exastorm"
+"""Key of the record in the metadata."""
+
+RECORD_VERSION = 1
+"""Raised when a record of before can no longer be read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRecord:
+    """All that a user of the weights must know.
+
+    Attributes:
+        channels: Names of the input fields (C,), in order, as in `exastorm.variables`.
+        units: Their units (C,).
+        normalization: How fields are scaled: "zscore" or "minmax".
+        shift: Network input is (field - shift) / scale; (C,), in the fields' units.
+        scale: As said, (C,).
+        mean: Mean of each field in training (C,).
+        std: Standard deviation of each field in training (C,).
+        classes: Names of the classes (K,), in order of their flags.
+        lat: Latitudes of the training grid, degrees, ascending.
+        lon: Longitudes of the training grid, degrees, ascending.
+        network: Which network.
+        decision_bias: What was added to the logits of each class (K,) after training, by the
+            classifier's bias, so that the largest logit is the best decision on the validation
+            split.
+        training: Where the weights come from: step, scores, settings, data.
+        version: Version of exastorm that wrote it.
+        record_version: Version of this record's form.
+    """
+
+    channels: tuple[str, ...]
+    units: tuple[str, ...]
+    normalization: str
+    shift: tuple[float, ...]
+    scale: tuple[float, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    classes: tuple[str, ...]
+    lat: tuple[float, ...]
+    lon: tuple[float, ...]
+    network: NetworkSettings
+    decision_bias: tuple[float, ...]
+    training: dict[str, Any] = field(default_factory=dict)
+    version: str = ""
+    record_version: int = RECORD_VERSION
+
+    def __post_init__(self) -> None:
+        num_channels = len(self.channels)
+        for name in ("units", "shift", "scale", "mean", "std"):
+            if len(getattr(self, name)) != num_channels:
+                raise ValueError(
+                    f"{name} must have one value a channel ({num_channels}), "
+                    f"got {len(getattr(self, name))}"
+                )
+        if len(self.decision_bias) != len(self.classes):
+            raise ValueError(
+                f"decision_bias must have one value a class ({len(self.classes)}), "
+                f"got {len(self.decision_bias)}"
+            )
+
+    def build(self) -> nn.Module:
+        """The network this record describes, with fresh weights."""
+        return build_network(self.network, len(self.channels), len(self.classes), len(self.lon))
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file so that at any moment it is the old one or the new one, never half of it.
+
+    The bytes go to a neighbor, to the disk, and then take the name in one step.
+    """
+    neighbor = path.with_name(path.name + ".partial")
+    with neighbor.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    neighbor.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def weights_checksum(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 of the names, types, shapes and bytes of some tensors, whatever their order."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def save_model(path: Path, network: nn.Module, record: ModelRecord) -> None:
+    """Write weights and record to one file, in one step.
+
+    Args:
+        path: Ends in .safetensors.
+        network: The network; its weights are written from the CPU.
+        record: The record.
+    """
+    tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    text = json.dumps({**dataclasses.asdict(record), "sha256": weights_checksum(tensors)})
+    replace_file(path, save(tensors, metadata={RECORD_KEY: text}))
+
+
+def load_model(path: str | Path) -> tuple[nn.Module, ModelRecord]:
+    """Read a model file.
+
+    Args:
+        path: A .safetensors file of `save_model`, or a run folder that holds one.
+
+    Returns:
+        The network on the CPU in evaluation mode, and its record.
+
+    Raises:
+        InputError: If there is no such file, it is not one of ours, of another version, torn or
+            altered.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / MODEL_NAME
+    if not path.is_file():
+        raise InputError("no such model file (train first, or give a run folder)", file=path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"must be a whole safetensors file, got: {error}", file=path) from None
+    record, checksum = _parse_record(metadata, path)
+    if checksum != weights_checksum(tensors):
+        raise InputError("weights must match their checksum; the file was altered", file=path)
+    network = record.build()
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise InputError(
+            f"weights must fit the network of the record: {error}", file=path
+        ) from None
+    return network.eval(), record
+
+
+def _parse_record(metadata: dict[str, str], path: Path) -> tuple[ModelRecord, str]:
+    """Record and checksum from a file's metadata."""
+    if RECORD_KEY not in metadata:
+        raise InputError("must be weights written by exastorm, got no record in them", file=path)
+    values = json.loads(metadata[RECORD_KEY])
+    found = values.get("record_version")
+    if found != RECORD_VERSION:
+        raise InputError(
+            f"must have record version {RECORD_VERSION}, got {found} "
+            f"(written by exastorm {values.get('version') or 'unknown'})",
+            file=path,
+        )
+    checksum = str(values.pop("sha256", ""))
+    try:
+        return TypeAdapter(ModelRecord).validate_python(values), checksum
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"record must be valid, got {where}: {first['msg']}", file=path) from None

@@ -1,0 +1,1 @@
+"""Processes and what they share. The only folder that imports torch.distributed."""

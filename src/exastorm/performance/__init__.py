@@ -1,0 +1,1 @@
+"""Benchmarks, each against a limit that was measured in the same run."""

@@ -1,0 +1,1 @@
+"""Diagnostics of the fields: wind, moisture, warm cores, and what lies around a point."""

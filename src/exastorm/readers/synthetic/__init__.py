@@ -1,0 +1,1 @@
+"""A made-up CAM-like climate with known storms, for tests, demos and benchmarks."""

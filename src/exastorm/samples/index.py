@@ -1,0 +1,271 @@
+"""The index beside the shards: everything a reader needs to know about prepared samples.
+
+`index.json` is written last and in one move, so that a folder with an index is a folder with all
+its samples. Samples are numbered through the shards in order; each shard holds samples of one split
+in order of time. A sample is one contiguous run of bytes at a multiple of `stride`, little-endian:
+the field (C, H, W) in `dtype`, then the class map (H, W) int8, then zeros up to the stride.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import cftime
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
+
+from exastorm.errors import InputError
+from exastorm.samples.normalize import ChannelStatistics, ClassShares, Scaling, channel_scaling
+from exastorm.samples.splits import SPLITS
+from exastorm.variables import VARIABLES
+
+INDEX_NAME = "index.json"
+FORMAT_NAME = "exastorm samples"
+FORMAT_VERSION = 1
+
+PAGE_BYTES = 4096
+"""Samples begin at multiples of this: a memory page, and the block that direct reads ask for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleLayout:
+    """Where the bytes of a sample lie.
+
+    Attributes:
+        shape: Channels, latitudes, longitudes.
+        dtype: Numbers of the field on disk.
+        center: Value stored as 0, per channel (C,).
+        unit: Value stored as 1 is `center + unit`, per channel (C,).
+    """
+
+    shape: tuple[int, int, int]
+    dtype: Literal["float32", "float16"]
+    center: tuple[float, ...]
+    unit: tuple[float, ...]
+
+    @classmethod
+    def of(
+        cls, channels: tuple[str, ...], dtype: Literal["float32", "float16"], size: tuple[int, int]
+    ) -> "SampleLayout":
+        """The layout of some channels on a grid of `size` (H, W).
+
+        Half precision holds neither a pressure (largest number 65504) nor rain in m/s (smallest
+        6e-8): values are packed over the plausible range, rates from 0, others from its middle.
+        """
+        center, unit = [0.0] * len(channels), [1.0] * len(channels)
+        if dtype == "float16":
+            for c, v in enumerate(VARIABLES[name] for name in channels):
+                center[c] = 0.0 if v.is_rate else (v.low + v.high) / 2
+                unit[c] = v.high - center[c]
+        return cls(
+            shape=(len(channels), *size), dtype=dtype, center=tuple(center), unit=tuple(unit)
+        )
+
+    @property
+    def disk_dtype(self) -> np.dtype[Any]:
+        """Type of the field's numbers on disk."""
+        return np.dtype(self.dtype).newbyteorder("<")
+
+    @property
+    def field_bytes(self) -> int:
+        """Bytes of the field, which is also where the class map begins."""
+        return int(np.prod(self.shape)) * self.disk_dtype.itemsize
+
+    @property
+    def label_bytes(self) -> int:
+        """Bytes of the class map."""
+        return self.shape[1] * self.shape[2]
+
+    @property
+    def stride(self) -> int:
+        """Bytes from one sample to the next."""
+        return -(-(self.field_bytes + self.label_bytes) // PAGE_BYTES) * PAGE_BYTES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """One file of samples.
+
+    Attributes:
+        name: File name in the folder.
+        split: Split of all its samples.
+        num_samples: Samples in it.
+        num_bytes: Size of the file.
+        sha256: Checksum of the file, hexadecimal.
+    """
+
+    name: str
+    split: str
+    num_samples: int
+    num_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleIndex:
+    """What `index.json` says.
+
+    Attributes:
+        channels: Names of the channels, in order.
+        units: Unit of each channel.
+        layout: Where the bytes of a sample lie.
+        lat: Latitudes (H,), degrees, ascending.
+        lon: Longitudes (W,), degrees, ascending in [0, 360).
+        calendar: CF calendar of the times.
+        times: Time of each sample, ISO 8601.
+        shards: The files, in the order in which samples are numbered.
+        statistics: Of the channels, over the training split alone, so that nothing leaks.
+        class_shares: Of the training split alone.
+        whole_statistics: Of the channels, over all splits; to look at, not to train with.
+        whole_class_shares: Over all splits.
+        normalization: Scaling that networks see.
+        num_dropped: Snapshots dropped in the gaps between splits.
+        left_out: Snapshots left out as bad or unlabeled, a line each.
+        settings: The settings that made the samples.
+        provenance: Where fields and labels come from.
+        format: Always `FORMAT_NAME`.
+        version: Of this format.
+    """
+
+    channels: tuple[str, ...]
+    units: tuple[str, ...]
+    layout: SampleLayout
+    lat: tuple[float, ...]
+    lon: tuple[float, ...]
+    calendar: str
+    times: tuple[str, ...]
+    shards: tuple[Shard, ...]
+    statistics: ChannelStatistics
+    class_shares: ClassShares
+    whole_statistics: ChannelStatistics
+    whole_class_shares: ClassShares
+    normalization: Literal["zscore", "minmax"]
+    num_dropped: int
+    left_out: tuple[str, ...]
+    settings: dict[str, Any]
+    provenance: dict[str, str] = field(default_factory=dict)
+    format: str = FORMAT_NAME
+    version: int = FORMAT_VERSION
+
+    @property
+    def num_samples(self) -> int:
+        """Samples in all shards."""
+        return len(self.times)
+
+    @cached_property
+    def shard_starts(self) -> NDArray[np.int64]:
+        """Number of the first sample of each shard, and past the last: (num_shards + 1,)."""
+        return np.cumsum([0, *(s.num_samples for s in self.shards)], dtype=np.int64)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Split of each sample (num_samples,)."""
+        return tuple(s.split for s in self.shards for _ in range(s.num_samples))
+
+    @property
+    def scaling(self) -> Scaling:
+        """Shift and scale that networks see, per channel."""
+        return channel_scaling(self.statistics, self.normalization)
+
+    def num_of_split(self, split: str) -> int:
+        """Samples of one split."""
+        return sum(s.num_samples for s in self.shards if s.split == split)
+
+    def to_line(self) -> str:
+        """One line that says what there is."""
+        counts = ", ".join(f"{self.num_of_split(s)} {s}" for s in SPLITS)
+        size = sum(s.num_bytes for s in self.shards) / 1e6
+        left = f"; {len(self.left_out)} left out" if self.left_out else ""
+        return (
+            f"{self.num_samples} samples ({counts}) in {len(self.shards)} shards, {size:.0f} MB;"
+            f" {self.num_dropped} dropped between splits{left}"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Figures to print, JSON-able: the index without its long lists."""
+        figures = dataclasses.asdict(self)
+        for name in ("times", "lat", "lon", "format", "layout"):
+            figures.pop(name)
+        figures["num_samples"] = {s: self.num_of_split(s) for s in SPLITS}
+        return figures
+
+
+ADAPTER = TypeAdapter(SampleIndex)
+
+
+def write_index(index: SampleIndex, folder: Path) -> None:
+    """Write `index.json` in one move."""
+    partial = folder / (INDEX_NAME + ".partial")
+    partial.write_bytes(ADAPTER.dump_json(index, indent=1))
+    partial.replace(folder / INDEX_NAME)
+
+
+def read_index(folder: Path) -> SampleIndex:
+    """Read `index.json` of a folder of samples.
+
+    Raises:
+        InputError: If there is none, or it is of another version, or says something impossible.
+    """
+    path = folder / INDEX_NAME
+    if not path.is_file():
+        raise InputError(
+            "must be a folder that `exastorm prepare` finished, got none with an index.json",
+            file=folder,
+        )
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise InputError(f"must be JSON, got {error}", file=path) from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT_NAME:
+        raise InputError(f'must say "format": "{FORMAT_NAME}"', file=path)
+    if content.get("version") != FORMAT_VERSION:
+        raise InputError(
+            f"must be version {FORMAT_VERSION}, got {content.get('version')}", file=path
+        )
+    try:
+        index = ADAPTER.validate_python(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(p) for p in first["loc"])
+        raise InputError(f"{where}: {first['msg']}", file=path) from None
+    return _checked(index, path)
+
+
+def _checked(index: SampleIndex, path: Path) -> SampleIndex:
+    """The index, if its parts agree."""
+    num_channels, num_lat, num_lon = index.layout.shape
+    facts = (
+        ("channels", len(index.channels), num_channels),
+        ("units", len(index.units), num_channels),
+        ("statistics.mean", len(index.statistics.mean), num_channels),
+        ("lat", len(index.lat), num_lat),
+        ("lon", len(index.lon), num_lon),
+        ("times", len(index.times), sum(s.num_samples for s in index.shards)),
+    )
+    for name, got, wanted in facts:
+        if got != wanted:
+            raise InputError(f"{name} must have {wanted} entries, got {got}", file=path)
+    for shard in index.shards:
+        if shard.num_bytes != shard.num_samples * index.layout.stride:
+            raise InputError(
+                f"{shard.name} must be {shard.num_samples} x {index.layout.stride} bytes,"
+                f" got {shard.num_bytes}",
+                file=path,
+            )
+    return index
+
+
+def parse_time(text: str, calendar: str) -> cftime.datetime:
+    """A time as the index spells it, as a datetime of its calendar."""
+    date, _, clock = text.partition("T")
+    year, month, day = (int(part) for part in date.split("-"))
+    hour, minute, second = clock.split(":")
+    whole, _, fraction = second.partition(".")
+    micro = int(fraction.ljust(6, "0")) if fraction else 0
+    return cftime.datetime(
+        year, month, day, int(hour), int(minute), int(whole), micro, calendar=calendar
+    )

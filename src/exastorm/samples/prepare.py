@@ -1,0 +1,255 @@
+"""From an archive and its labels to training shards, in one pass that also takes the statistics.
+
+Each snapshot is read once, checked, counted and written; the index comes last, so that a run that
+is interrupted leaves no folder that looks finished. Channel statistics are those of the training
+split alone: what a network is scaled by must not know the samples it is tested on.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from exastorm import __version__
+from exastorm.errors import InputError
+from exastorm.grid import cell_areas_km2
+from exastorm.progress import ProgressBar
+from exastorm.readers.schema import DIMS, NO_LABEL
+from exastorm.samples.index import INDEX_NAME, SampleIndex, SampleLayout, write_index
+from exastorm.samples.matching import match_labels
+from exastorm.samples.normalize import ChannelMeter, ClassMeter
+from exastorm.samples.settings import PrepareSettings
+from exastorm.samples.shards import PARTIAL, ShardWriter
+from exastorm.samples.splits import DROPPED, SPLITS, split_times
+from exastorm.variables import NUM_CLASSES, VARIABLES
+
+IntArray = NDArray[np.int64]
+
+READ_MB = 256.0
+"""Most memory for snapshots read at once where the archive is not chunked in time, MB."""
+
+LARGEST_VALUE = 1e10
+"""No field of the vocabulary comes near; fill values that were not masked (1e15, 1e20, 1e36) do."""
+
+
+class _BadSampleError(Exception):
+    """Why a snapshot cannot be a sample, and in which variable."""
+
+    def __init__(self, problem: str, variable: str) -> None:
+        self.problem, self.variable = problem, variable
+        super().__init__(problem)
+
+
+class _SplitRecorder:
+    """Writes and counts the samples of one split."""
+
+    def __init__(self, writer: ShardWriter, areas: NDArray[np.float64], num_channels: int) -> None:
+        self.writer = writer
+        self.channels = ChannelMeter(num_channels)
+        self.classes = ClassMeter(areas)
+        self.times: list[str] = []
+
+
+def prepare_samples(
+    dataset: xr.Dataset, labels: xr.Dataset, out: str | Path, settings: PrepareSettings
+) -> SampleIndex:
+    """Write an archive and its labels as training shards with an index, in one streaming pass.
+
+    A sample is made for each time of the labels. Samples are read in blocks of the archive's chunks
+    in time, so memory holds one such block whatever the length of the archive.
+
+    Args:
+        dataset: Fields in the schema.
+        labels: Class maps on the same grid; every one of its times must be in `dataset`.
+        out: Folder to make.
+        settings: Channels, splits, form on disk.
+
+    Returns:
+        The index, as written.
+
+    Raises:
+        InputError: If fields are missing, grids differ, a time of the labels is not in the archive,
+            a value is missing (unless `skip_bad`), the times are too short for the splits, or the
+            folder already holds samples (unless `overwrite`).
+    """
+    out = Path(out)
+    positions = match_labels(dataset, labels, settings)
+    times = labels["time"].values
+    splits = split_times(times, settings.split_fractions, settings.block_days, settings.gap_hours)
+    lat, lon = dataset["lat"].values, dataset["lon"].values
+    layout = SampleLayout.of(settings.channels, settings.dtype, (len(lat), len(lon)))
+    _make_room(out, settings.overwrite)
+    areas = cell_areas_km2(lat, lon)
+    recorders = [
+        _SplitRecorder(
+            ShardWriter(out, s, layout, settings.shard_mb), areas, len(settings.channels)
+        )
+        for s in SPLITS
+    ]
+    try:
+        left_out = _stream(dataset, labels, positions, splits, recorders, settings)
+        for recorder in recorders:
+            recorder.writer.close()
+        facts = _statistics(recorders, dataset)
+    except BaseException:
+        for recorder in recorders:
+            recorder.writer.discard()
+        raise
+    index = SampleIndex(
+        channels=settings.channels,
+        units=tuple(VARIABLES[c].units for c in settings.channels),
+        layout=layout,
+        lat=tuple(float(v) for v in lat),
+        lon=tuple(float(v) for v in lon),
+        calendar=times[0].calendar,
+        times=tuple(t for r in recorders for t in r.times),
+        shards=tuple(s for r in recorders for s in r.writer.shards),
+        normalization=settings.normalization,
+        num_dropped=int(np.count_nonzero(splits == DROPPED)),
+        left_out=tuple(left_out),
+        settings=dataclasses.asdict(settings),
+        provenance=_provenance(dataset, labels, settings.label),
+        **facts,
+    )
+    write_index(index, out)
+    return index
+
+
+def _make_room(out: Path, overwrite: bool) -> None:
+    """Make the folder, or clear what an earlier run left in it."""
+    if (out / INDEX_NAME).exists():
+        if not overwrite:
+            raise InputError("already holds samples; give another folder, or overwrite", file=out)
+        # First the index: without it nobody takes the shards for samples.
+        (out / INDEX_NAME).unlink()
+    elif out.exists() and not out.is_dir():
+        raise InputError("must be a folder", file=out)
+    out.mkdir(parents=True, exist_ok=True)
+    for split in SPLITS:
+        for pattern in (f"{split}-[0-9]*.bin", f"{split}-[0-9]*.bin{PARTIAL}"):
+            for stale in out.glob(pattern):
+                stale.unlink()
+
+
+def _stream(
+    dataset: xr.Dataset,
+    labels: xr.Dataset,
+    positions: IntArray,
+    splits: IntArray,
+    recorders: list[_SplitRecorder],
+    settings: PrepareSettings,
+) -> list[str]:
+    """Read, check, count and write every sample that has a split; returns what was left out."""
+    left_out: list[str] = []
+    kept = np.flatnonzero(splits != DROPPED)
+    fields = dataset[list(settings.channels)]
+    maps = labels[settings.label]
+    with ProgressBar("prepare", len(kept)) as bar:
+        for block in _blocks(fields, positions, kept):
+            field_block, label_block = _load(fields, maps, positions[block], block)
+            for k, number in enumerate(block):
+                time = labels["time"].values[number]
+                field = np.stack([v[k] for v in field_block]).astype(np.float32, copy=False)
+                try:
+                    _record(recorders[splits[number]], field, label_block[k], time, settings)
+                except _BadSampleError as bad:
+                    where = {"variable": bad.variable, "time": time}
+                    error = InputError(bad.problem, file=dataset.attrs.get("source"), **where)
+                    if not settings.skip_bad:
+                        raise error from None
+                    left_out.append(str(error))
+                bar.advance()
+    return left_out
+
+
+def _record(
+    recorder: _SplitRecorder,
+    field: NDArray[np.float32],
+    label: NDArray[Any],
+    time: Any,
+    settings: PrepareSettings,
+) -> None:
+    """Check one sample, then write and count it."""
+    batch = ChannelMeter(len(field))
+    with np.errstate(invalid="ignore", over="ignore"):
+        batch.record_batch(field)
+    for c, name in enumerate(settings.channels):
+        if not batch.is_finite()[c]:
+            num_bad = np.count_nonzero(~np.isfinite(field[c]))
+            raise _BadSampleError(f"must be finite, got {num_bad} values that are not", name)
+        if max(-batch.min[c], batch.max[c]) > LARGEST_VALUE:
+            raise _BadSampleError(
+                f"must be below {LARGEST_VALUE:g}, got values from {batch.min[c]:g} to"
+                f" {batch.max[c]:g}: a fill value that is not masked?",
+                name,
+            )
+    low, high = label.min(), label.max()
+    if not (low >= NO_LABEL and high < NUM_CLASSES):
+        raise _BadSampleError(
+            f"classes must be 0 to {NUM_CLASSES - 1}, or {NO_LABEL} where unlabeled, got {low:g}"
+            f" to {high:g}",
+            settings.label,
+        )
+    if high == NO_LABEL:
+        raise _BadSampleError("no pixel is labeled", settings.label)
+    label = label.astype(np.int8)
+    recorder.writer.append(field, label)
+    recorder.channels.merge(batch)
+    recorder.classes.record_batch(label)
+    recorder.times.append(time.isoformat())
+
+
+def _blocks(fields: xr.Dataset, positions: IntArray, kept: IntArray) -> Iterator[IntArray]:
+    """Samples to read together: those in one chunk of the archive, or as memory allows."""
+    chunks = fields.chunksizes.get("time") if any(v.chunks for v in fields.values()) else None
+    if chunks:
+        block_of = np.searchsorted(np.cumsum(chunks), positions[kept], side="right")
+    else:
+        snapshot_mb = 4e-6 * len(fields.data_vars) * fields.sizes["lat"] * fields.sizes["lon"]
+        block_of = np.arange(len(kept)) // max(1, int(READ_MB / snapshot_mb))
+    yield from np.split(kept, np.flatnonzero(np.diff(block_of)) + 1)
+
+
+def _load(
+    fields: xr.Dataset, maps: xr.DataArray, positions: IntArray, numbers: IntArray
+) -> tuple[list[NDArray[Any]], NDArray[Any]]:
+    """Read some snapshots: each channel (T, H, W), and the class maps (T, H, W)."""
+    source = fields.attrs.get("source")
+    # In one dataset, so that a made-up archive is computed once for its fields and its truth.
+    block = fields.isel(time=positions)
+    block = block.assign({"label of a sample": (DIMS, maps.isel(time=numbers).data)})
+    try:
+        block = block.compute()
+    except (OSError, RuntimeError) as error:
+        first = block["time"].values[0]
+        raise InputError(f"cannot be read: {error}", file=source, time=first) from error
+    shape = (len(positions), fields.sizes["lat"], fields.sizes["lon"])
+    labels = block["label of a sample"].values
+    return [np.broadcast_to(block[c].values, shape) for c in fields.data_vars], labels
+
+
+def _statistics(recorders: list[_SplitRecorder], dataset: xr.Dataset) -> dict[str, Any]:
+    """Statistics of the training split and of all splits, as the index names them."""
+    train = recorders[0]
+    if not train.times:
+        raise InputError("no sample is left to train on", file=dataset.attrs.get("source"))
+    facts = {"statistics": train.channels.summary(), "class_shares": train.classes.summary()}
+    for other in recorders[1:]:
+        train.channels.merge(other.channels)
+        train.classes.merge(other.classes)
+    facts["whole_statistics"] = train.channels.summary()
+    facts["whole_class_shares"] = train.classes.summary()
+    return facts
+
+
+def _provenance(dataset: xr.Dataset, labels: xr.Dataset, label: str) -> dict[str, str]:
+    """Where fields and labels come from, as far as their attributes say."""
+    told = {"exastorm_version": __version__}
+    told |= {f"fields.{k}": str(v) for k, v in dataset.attrs.items()}
+    told |= {f"labels.{k}": str(v) for k, v in labels.attrs.items()}
+    told |= {f"labels.{label}.{k}": str(v) for k, v in labels[label].attrs.items()}
+    return told

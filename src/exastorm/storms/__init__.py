@@ -1,0 +1,1 @@
+"""Storm analytics on any class map, ours or another's; no torch."""

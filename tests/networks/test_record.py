@@ -1,0 +1,143 @@
+"""One file that is all it takes to segment, and what is refused in its place."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from exastorm.errors import InputError
+from exastorm.networks.build import NetworkSettings
+from exastorm.networks.record import (
+    MODEL_NAME,
+    RECORD_KEY,
+    ModelRecord,
+    load_model,
+    replace_file,
+    save_model,
+    weights_checksum,
+)
+
+RECORD = ModelRecord(
+    channels=("TMQ", "PSL"),
+    units=("kg m-2", "Pa"),
+    normalization="zscore",
+    shift=(18.0, 101000.0),
+    scale=(16.0, 1400.0),
+    mean=(18.0, 101000.0),
+    std=(16.0, 1400.0),
+    classes=("background", "tropical_cyclone", "atmospheric_river"),
+    lat=tuple(np.linspace(-90, 90, 16).tolist()),
+    lon=tuple((np.arange(24) * 15.0).tolist()),
+    network=NetworkSettings(),
+    decision_bias=(0.0, -1.0, 0.5),
+    training={"step": 12, "settings": {"seed": 1}},
+    version="0.1.0",
+)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    torch.manual_seed(0)
+    network = RECORD.build()
+    save_model(tmp_path / MODEL_NAME, network, RECORD)
+    return tmp_path / MODEL_NAME, network
+
+
+def test_what_is_saved_is_what_is_loaded(saved):
+    path, network = saved
+    loaded, record = load_model(path)
+    assert record == RECORD
+    x = torch.randn(1, 2, 16, 24)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(x), network.eval()(x), rtol=0, atol=0)
+    assert not loaded.training
+
+
+def test_a_run_folder_will_do(saved):
+    path, _ = saved
+    assert load_model(path.parent)[1] == RECORD
+    assert load_model(str(path))[1] == RECORD
+
+
+def test_nothing_there(tmp_path):
+    with pytest.raises(InputError, match=f"{MODEL_NAME}: no such model file"):
+        load_model(tmp_path)
+
+
+def test_a_file_that_is_no_safetensors(tmp_path):
+    path = tmp_path / "notes.safetensors"
+    path.write_text("these are no weights")
+    with pytest.raises(InputError, match="must be a whole safetensors file"):
+        load_model(path)
+
+
+def test_weights_of_someone_else(tmp_path):
+    path = tmp_path / "other.safetensors"
+    save_file({"a": torch.zeros(2)}, path)
+    with pytest.raises(InputError, match="must be weights written by exastorm"):
+        load_model(path)
+
+
+def test_a_torn_file(saved):
+    path, _ = saved
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputError, match="must be a whole safetensors file"):
+        load_model(path)
+
+
+def test_one_flipped_bit(saved):
+    path, _ = saved
+    content = bytearray(path.read_bytes())
+    content[-1000] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(InputError, match="weights must match their checksum"):
+        load_model(path)
+
+
+def write_with_record(path, network, **changes):
+    tensors = dict(network.state_dict())
+    values = {**dataclasses.asdict(RECORD), "sha256": weights_checksum(tensors), **changes}
+    save_file(tensors, path, metadata={RECORD_KEY: json.dumps(values)})
+
+
+def test_another_version_says_who_wrote_it(saved):
+    path, network = saved
+    write_with_record(path, network, record_version=99, version="7.0")
+    with pytest.raises(InputError, match="record version 1, got 99 .written by exastorm 7.0."):
+        load_model(path)
+
+
+def test_an_impossible_record_is_named(saved):
+    path, network = saved
+    write_with_record(path, network, lat="everywhere")
+    with pytest.raises(InputError, match="record must be valid, got lat"):
+        load_model(path)
+
+
+def test_weights_of_another_network(saved):
+    path, network = saved
+    write_with_record(path, network, network={"name": "deeplabv3plus", "preset": "half"})
+    with pytest.raises(InputError, match="weights must fit the network"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("name", ["units", "shift", "scale", "mean", "std"])
+def test_one_value_a_channel(name):
+    with pytest.raises(ValueError, match=rf"{name} must have one value a channel .2., got 1"):
+        dataclasses.replace(RECORD, **{name: getattr(RECORD, name)[:1]})
+
+
+def test_one_bias_a_class():
+    with pytest.raises(ValueError, match="decision_bias must have one value a class"):
+        dataclasses.replace(RECORD, decision_bias=(0.0,))
+
+
+def test_replacing_a_file_leaves_no_neighbor(tmp_path):
+    path = tmp_path / "a"
+    replace_file(path, b"old")
+    replace_file(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
