@@ -101,7 +101,8 @@ def region_areas_km2(labels: Labels, num: int, cell_areas_km2: Any) -> NDArray[n
     """Area of each region, km2, (num,), from the cell areas (H, W) of `exastorm.grid`."""
     cells = np.flatnonzero(labels)
     areas = np.broadcast_to(cell_areas_km2, labels.shape).ravel()[cells]
-    return np.bincount(labels.ravel()[cells], areas, minlength=num + 1)[1 : num + 1]
+    sums = np.bincount(labels.ravel()[cells], areas, minlength=num + 1)
+    return np.asarray(sums[1 : num + 1], dtype=np.float64)
 
 
 def region_centers(
@@ -149,7 +150,8 @@ def _smallest_arc(occupied: Mask) -> tuple[int, int]:
     """First column and number of columns of the shortest arc that holds all occupied columns."""
     columns = np.flatnonzero(occupied)
     gaps = np.diff(np.append(columns, columns[0] + occupied.size))
-    widest = int(np.argmax(gaps))
+    # Of equal gaps the last, so that a ring begins in column 0.
+    widest = gaps.size - 1 - int(np.argmax(gaps[::-1]))
     start = columns[(widest + 1) % columns.size]
     return int(start), int(occupied.size - gaps[widest] + 1)
 
@@ -158,8 +160,8 @@ def region_span_km(labels: Labels, index: int, box: RegionBox, lat: Any, lon: An
     """Greatest great-circle distance between the centers of two cells of a region, km.
 
     Unlike the sides or the diagonal of a latitude-longitude box it does not change when the
-    region is turned or moved on the sphere. Only the westernmost and easternmost cell of every row can
-    be an end of it (within a row, distance to any point grows with the difference in
+    region is turned or moved on the sphere. Only the westernmost and the easternmost cell of a
+    row can be an end of it (within a row, distance to any point grows with the difference in
     longitude), as long as the region is narrower than half the globe.
 
     Args:

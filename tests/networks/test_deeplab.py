@@ -111,7 +111,7 @@ def test_it_learns_a_field_it_is_shown():
     labels = (x[:, 0] > 0.8).long()
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     losses = []
-    for _ in range(30):
+    for _ in range(60):
         loss = nn.functional.cross_entropy(model(x), labels)
         optimizer.zero_grad()
         loss.backward()

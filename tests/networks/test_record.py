@@ -97,8 +97,8 @@ def test_one_flipped_bit(saved):
         load_model(path)
 
 
-def write_with_record(path, network, **changes):
-    tensors = dict(network.state_dict())
+def write_with_record(path, weights, **changes):
+    tensors = dict(weights.state_dict())
     values = {**dataclasses.asdict(RECORD), "sha256": weights_checksum(tensors), **changes}
     save_file(tensors, path, metadata={RECORD_KEY: json.dumps(values)})
 
@@ -106,7 +106,7 @@ def write_with_record(path, network, **changes):
 def test_another_version_says_who_wrote_it(saved):
     path, network = saved
     write_with_record(path, network, record_version=99, version="7.0")
-    with pytest.raises(InputError, match="record version 1, got 99 .written by exastorm 7.0."):
+    with pytest.raises(InputError, match=r"record version 1, got 99 .written by exastorm 7\.0."):
         load_model(path)
 
 

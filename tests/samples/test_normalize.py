@@ -81,7 +81,8 @@ STATISTICS = ChannelStatistics(
 
 @pytest.mark.parametrize(
     # x = 14, mean 10, std 2, range 6 to 14: (14 - 10) / 2 = 2, or (14 - 6) / 8 = 1.
-    ("mode", "expected"), [("zscore", 2.0), ("minmax", 1.0)]
+    ("mode", "expected"),
+    [("zscore", 2.0), ("minmax", 1.0)],
 )
 def test_scaling_by_hand_and_a_constant_channel_becomes_zero(mode, expected):
     field = np.empty((2, 1, 1), np.float32)

@@ -65,12 +65,20 @@ def test_order_changes_with_seed_and_epoch_and_with_nothing_else():
     assert sample_order(50, 1, 2).tolist() == sample_order(50, 1, 2).tolist()
 
 
-def test_order_is_the_same_on_every_machine():
-    # Philox4x64-10 with key (0, 0), from counter 1, as numpy counts: any other answer would mean
-    # that runs could not go on elsewhere.
-    words = np.random.Philox(key=np.zeros(2, np.uint64)).random_raw(6)
-    assert hex(words[0]) == FIRST_WORD
-    assert sample_order(6, 0, 0).tolist() == np.argsort(words).tolist()
+def test_shuffle_is_made_of_the_published_generator():
+    # Known answer of Philox4x64-10 for counter 0 and key 0 (kat_vectors of Random123); numpy counts
+    # up before it draws, so counter 0 comes after the largest. Another answer would mean that runs
+    # could not go on elsewhere.
+    largest = np.full(4, 2**64 - 1, np.uint64)
+    known = np.random.Philox(key=np.zeros(2, np.uint64), counter=largest).random_raw(4)
+    assert [f"{w:016x}" for w in known] == [
+        "16554d9eca36314c",
+        "db20fe9d672d0fdc",
+        "d7e772cee186176b",
+        "7e68b68aec7ba23b",
+    ]
+    # The words of counters 1 and 2, in ascending order: 02f4, 1c86, 3dd6, 4711, 809b, 907d.
+    assert sample_order(6, 0, 0).tolist() == [0, 2, 1, 5, 4, 3]
 
 
 def test_every_place_is_equally_likely():

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exastorm.errors import InputError
-from exastorm.samples.splits import DROPPED, block_splits, drop_gaps, split_times
+from exastorm.samples.splits import DROPPED, block_splits, drop_gaps, hours_since_first, split_times
 
 PAPER = (0.8, 0.1, 0.1)
 
@@ -15,9 +15,9 @@ def hourly(num, step_hours=3, calendar="noleap"):
     return cftime.num2date(np.arange(num) * step_hours, units, calendar=calendar)
 
 
-hours_strategy = st.lists(
-    st.integers(min_value=1, max_value=200), min_size=1, max_size=300
-).map(lambda steps: np.cumsum(steps).astype(float) - steps[0])
+hours_strategy = st.lists(st.integers(min_value=1, max_value=200), min_size=1, max_size=300).map(
+    lambda steps: np.cumsum(steps).astype(float) - steps[0]
+)
 
 
 @given(
@@ -76,15 +76,16 @@ def test_larger_gap_drops_more_and_training_gives_way():
     assert np.all(near[far == DROPPED] == 0)
 
 
-def test_gap_holds_across_a_calendar_of_30_day_months():
-    times = hourly(2000, calendar="360_day")
-    splits = split_times(times, PAPER, 10.0, 48.0)
-    change = np.flatnonzero((splits[1:] != splits[:-1]) & (splits[1:] != DROPPED))
-    assert change.size == 0, "a gap lies between any two splits"
+def test_time_is_counted_in_the_calendar_of_the_archive():
+    # From 28 February to 1 March: 3 days where every month has 30, 1 day without leap years, and
+    # 2 days in the leap year 2000.
+    for calendar, days in (("360_day", 3), ("noleap", 1), ("standard", 2)):
+        times = [cftime.datetime(2000, m, d, calendar=calendar) for m, d in ((2, 28), (3, 1))]
+        assert hours_since_first(times).tolist() == [0.0, 24.0 * days]
 
 
 def test_short_archive_is_told_which_block_would_do():
-    with pytest.raises(InputError, match="validation split.*set block_days to") as caught:
+    with pytest.raises(InputError, match=r"validation split.*set block_days to") as caught:
         split_times(hourly(160), PAPER, 10.0, 12.0)  # 20 days: two blocks
     advised = float(str(caught.value).rsplit(" ", 1)[1])
     splits = split_times(hourly(160), PAPER, advised, 12.0)

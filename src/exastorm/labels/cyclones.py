@@ -10,11 +10,11 @@ everything wraps in longitude. The pressure minimum is the lowest grid point ins
 of splines. Track rules (lifetime of two days) need more than one snapshot and are not applied;
 the wind threshold of those rules is applied to every snapshot instead.
 
-The thresholds were published for the 0.25-degree grid of SC18. On coarser grids the vorticity
-and the wind of the same storm are weaker, and both thresholds are lowered (`Sc18CycloneRules`).
+The thresholds were published for the 0.25-degree grid of SC18. On coarser grids the same storm
+has less vorticity, wind and warmth, and their thresholds are lowered (`Sc18CycloneRules`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,6 +60,10 @@ class Sc18CycloneRules:
     """Distance within which it must rise, degrees (TECA max_pressure_radius)."""
     min_warm_core_k: float = 0.8
     """Least fall of the mean of T200 and T500, K (TECA max_core_temperature_delta)."""
+    warm_core_exponent: float = 0.2
+    """As `vorticity_exponent`, from TECA's 0.8 K to the 0.5 K of Vitart et al. (1997) on T42; the
+    least thickness falls alike, since by the hypsometric equation a layer is thicker in
+    proportion as it is warmer. 0 keeps both on every grid."""
     warm_core_radius_deg: float = 5.0
     """Distance within which it must fall, degrees (TECA max_core_temperature_radius)."""
     min_thickness_m: float = 50.0
@@ -84,7 +88,12 @@ class Sc18CycloneRules:
     """Centers are looked for equatorward of this latitude, degrees (TECA search_lat)."""
 
     def __post_init__(self) -> None:
-        may_be_zero = ("vorticity_exponent", "min_wind_ms", "wind_slope_per_km")
+        may_be_zero = (
+            "vorticity_exponent",
+            "warm_core_exponent",
+            "min_wind_ms",
+            "wind_slope_per_km",
+        )
         for name in self.__dataclass_fields__:
             value = getattr(self, name)
             if value < 0 or (value == 0 and name not in may_be_zero):
@@ -92,19 +101,25 @@ class Sc18CycloneRules:
         if self.max_latitude_deg > 90:
             raise ValueError(f"max_latitude_deg must be at most 90, got {self.max_latitude_deg}")
 
-    def vorticity_threshold(self, spacing_deg: float) -> float:
-        """Least vorticity on a grid, s-1."""
-        ratio = min(1.0, SC18_SPACING_DEG / spacing_deg)
-        return float(self.min_vorticity_per_s * ratio**self.vorticity_exponent)
-
     def core_reach_deg(self, grid: Surroundings) -> float:
         """How far pressure minimum and warm core may lie apart: also on a coarse grid 8 cells."""
         return max(self.max_core_distance_deg, 1.5 * grid.spacing_deg)
 
-    def wind_threshold(self, spacing_deg: float) -> float:
-        """Least wind on a grid, m s-1; never below a tenth of the published one."""
+    def on_grid(self, spacing_deg: float) -> "Sc18CycloneRules":
+        """The rules with their thresholds lowered for a grid coarser than SC18's.
+
+        The wind is never lowered below a tenth of the published one.
+        """
+        ratio = min(1.0, SC18_SPACING_DEG / spacing_deg)
         coarser_km = max(0.0, spacing_deg - SC18_SPACING_DEG) * 111.195
-        return self.min_wind_ms * max(0.1, 1.0 - self.wind_slope_per_km * coarser_km)
+        warmth = ratio**self.warm_core_exponent
+        return replace(
+            self,
+            min_vorticity_per_s=self.min_vorticity_per_s * ratio**self.vorticity_exponent,
+            min_warm_core_k=self.min_warm_core_k * warmth,
+            min_thickness_m=self.min_thickness_m * warmth,
+            min_wind_ms=self.min_wind_ms * max(0.1, 1.0 - self.wind_slope_per_km * coarser_km),
+        )
 
 
 class CycloneCenter(NamedTuple):
@@ -179,6 +194,7 @@ def find_cyclones(
     Returns:
         Centers, the highest vorticity first; no two at the same grid point.
     """
+    rules = rules.on_grid(grid.spacing_deg)
     diagnosed = diagnose(fields, grid)
     centers: dict[tuple[int, int], CycloneCenter] = {}
     for row, column in vorticity_maxima(diagnosed.turning, grid, rules):
@@ -190,7 +206,7 @@ def find_cyclones(
             continue
         turning = float(diagnosed.turning[row, column])
         center = measure_center(diagnosed, grid, rules, place, turning)
-        if is_cyclone(center, grid, rules):
+        if is_cyclone(center, rules):
             centers[place] = center
     return list(centers.values())
 
@@ -244,13 +260,16 @@ def measure_center(
     )
 
 
-def is_cyclone(center: CycloneCenter, grid: Surroundings, rules: Sc18CycloneRules) -> bool:
-    """Whether a measured center meets every threshold; an untested thickness passes."""
+def is_cyclone(center: CycloneCenter, rules: Sc18CycloneRules) -> bool:
+    """Whether a measured center meets every threshold of `Sc18CycloneRules.on_grid`.
+
+    A thickness that was not tested passes.
+    """
     return (
         center.pressure_rise_pa >= rules.min_pressure_rise_pa
         and center.warm_core_k >= rules.min_warm_core_k
         and not center.thickness_m < rules.min_thickness_m
-        and center.max_wind_ms >= rules.wind_threshold(grid.spacing_deg)
+        and center.max_wind_ms >= rules.min_wind_ms
     )
 
 
@@ -262,7 +281,7 @@ def vorticity_maxima(
     A maximum is not exceeded by any cell within `vorticity_radius_deg`.
     """
     searched = np.abs(grid.lat) <= rules.max_latitude_deg
-    threshold = np.where(searched, rules.vorticity_threshold(grid.spacing_deg), np.inf)
+    threshold = np.where(searched, rules.min_vorticity_per_s, np.inf)
     rows, columns = np.nonzero(turning >= threshold[:, None].astype(turning.dtype))
     values = turning[rows, columns]
     # Most cells fall to one that touches them; only the rest are compared with a whole disc.

@@ -40,12 +40,12 @@ class LabelSettings:
         if self.block_size is not None and self.block_size < 1:
             raise ValueError(f"block_size must be at least 1, got {self.block_size}")
 
-    def thresholds(self) -> dict[str, Any]:
-        """The rule sets in use and their thresholds, without what cannot change the result."""
-        used: dict[str, Any] = {"cyclones": self.cyclones, "rivers": self.rivers}
-        if self.cyclones == "sc18":
+    def thresholds(self, *, cyclones: bool, rivers: bool) -> dict[str, Any]:
+        """Thresholds of the rule sets that label cyclones and rivers, as nested dictionaries."""
+        used: dict[str, Any] = {}
+        if cyclones:
             used["sc18_cyclones"] = asdict(self.sc18_cyclones)
             used["sc18_masks"] = asdict(self.sc18_masks)
-        if self.rivers == "sc18":
+        if rivers:
             used["sc18_rivers"] = asdict(self.sc18_rivers)
         return used

@@ -87,8 +87,8 @@ def _cyclone_notes(available: set[str], low_wind: tuple[str, str]) -> dict[str, 
         notes["thickness_test"] = f"not made, only the warm core: lacks {', '.join(lacking)}"
     if low_wind != LOW_WINDS[0]:
         notes["low_level_wind"] = (
-            f"{', '.join(low_wind)} instead of {', '.join(LOW_WINDS[0])}, not converted: thresholds "
-            "of the lowest-level wind are applied to a wind of another height"
+            f"{', '.join(low_wind)} instead of {', '.join(LOW_WINDS[0])}, not converted: "
+            "thresholds of the lowest-level wind are applied to a wind of another height"
         )
     missing = [n for n in MASK_FIELDS if n not in available]
     if missing:

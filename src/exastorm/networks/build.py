@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from torch import nn
-
 from exastorm.networks.deeplab import DeepLab
 
 NetworkName = Literal["deeplabv3plus"]
@@ -33,7 +31,7 @@ class NetworkSettings:
 
 def build_network(
     settings: NetworkSettings, num_channels: int, num_classes: int, num_lon: int
-) -> nn.Module:
+) -> DeepLab:
     """A network with fresh weights, drawn from torch's global generator.
 
     Args:

@@ -10,7 +10,6 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 WeightLaw = Literal["none", "inverse", "inverse_sqrt"]
 
@@ -51,6 +50,8 @@ def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> T
     Returns:
         A scalar. 0 if no pixel has a weight.
     """
-    each = functional.cross_entropy(logits.float(), labels.clamp(min=0), reduction="none")
+    # Gathered by hand: torch's own 2-d loss has no deterministic backward on GPUs.
+    log_shares = logits.float().log_softmax(dim=1)
+    each = -log_shares.gather(1, labels.clamp(min=0).unsqueeze(1)).squeeze(1)
     smallest = torch.finfo(torch.float32).tiny
     return (each * weights).sum() / weights.sum().clamp(min=smallest)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from exastorm.errors import InputError
 from exastorm.networks.build import NetworkSettings, build_network
+from exastorm.networks.deeplab import DeepLab
 
 MODEL_NAME = "model.safetensors"
 """Name of the model file in a run folder."""
@@ -86,7 +87,7 @@ class ModelRecord:
                 f"got {len(self.decision_bias)}"
             )
 
-    def build(self) -> nn.Module:
+    def build(self) -> DeepLab:
         """The network this record describes, with fresh weights."""
         return build_network(self.network, len(self.channels), len(self.classes), len(self.lon))
 
@@ -132,7 +133,7 @@ def save_model(path: Path, network: nn.Module, record: ModelRecord) -> None:
     replace_file(path, save(tensors, metadata={RECORD_KEY: text}))
 
 
-def load_model(path: str | Path) -> tuple[nn.Module, ModelRecord]:
+def load_model(path: str | Path) -> tuple[DeepLab, ModelRecord]:
     """Read a model file.
 
     Args:

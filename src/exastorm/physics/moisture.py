@@ -21,7 +21,7 @@ Field = NDArray[np.floating[Any]]
 
 def vapor_transport(ivt_x: Any, ivt_y: Any) -> Field:
     """Magnitude of vapor transport from its components, kg m-1 s-1, any shape."""
-    return np.hypot(ivt_x, ivt_y)
+    return np.asarray(np.hypot(ivt_x, ivt_y))
 
 
 def humid_wind(u850: Any, v850: Any, q_2m: Any) -> Field:
@@ -69,7 +69,7 @@ def derive_moisture(dataset: xr.Dataset, name: str) -> xr.DataArray:
             f"{name} needs {', '.join(needed)}; missing {', '.join(missing)}",
             file=dataset.attrs.get("source"),
         )
-    result = xr.apply_ufunc(
+    result: xr.DataArray = xr.apply_ufunc(
         function, *(dataset[n] for n in needed), dask="parallelized", output_dtypes=[np.float32]
     )
     variable = VARIABLES[name]
@@ -77,4 +77,6 @@ def derive_moisture(dataset: xr.Dataset, name: str) -> xr.DataArray:
     if variable.standard_name:
         attrs["standard_name"] = variable.standard_name
     attrs["derived_from"] = " ".join(needed)
-    return result.rename(name).assign_attrs(attrs)
+    result = result.rename(name)
+    result.attrs = attrs
+    return result

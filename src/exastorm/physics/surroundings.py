@@ -19,6 +19,10 @@ FloatArray = NDArray[np.float64]
 Index = NDArray[np.intp]
 
 
+TOLERANCE_DEG = 1e-6
+"""Added to radii (a tenth of a meter): rounding must not choose differently north and south."""
+
+
 class Cells(NamedTuple):
     """Cells of a window: index a field with `field[cells.rows, cells.columns]`.
 
@@ -31,6 +35,10 @@ class Cells(NamedTuple):
     rows: Index
     columns: Index
     distance_deg: FloatArray
+
+    def within(self, radius_deg: float) -> NDArray[np.bool_]:
+        """Which cells (N, M) lie within a radius."""
+        return self.distance_deg <= radius_deg + TOLERANCE_DEG
 
 
 class Points(NamedTuple):
@@ -64,8 +72,9 @@ def bearings(num: int) -> tuple[FloatArray, FloatArray]:
     Rounded to 15 digits, so that opposite bearings have exactly opposite numbers and a mirrored
     field gives mirrored values.
     """
-    angles = 2 * np.pi * np.arange(num) / num
-    return np.round(np.sin(angles), 15), np.round(np.cos(angles), 15)
+    angles = 2 * np.pi * np.arange(num, dtype=np.float64) / num
+    sine, cosine = np.sin(angles), np.cos(angles)
+    return sine.round(15), cosine.round(15)
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,17 +121,19 @@ class Surroundings:
         return self._window(row, column, radius_deg, half_lon)
 
     def _window(self, row: int, column: int, half_lat: float, half_lon: float) -> Cells:
-        # A millionth of a degree keeps rounding from choosing differently north and south.
-        near = np.abs(self.lat - self.lat[row]) <= half_lat + 1e-6
+        near = np.abs(self.lat - self.lat[row]) <= half_lat + TOLERANCE_DEG
         rows = np.flatnonzero(near)
         if self.wraps:
             step = 360.0 / self.lon.size
-            half = min(int((half_lon + 1e-6) / step), (self.lon.size - 1) // 2)
+            half = int((half_lon + TOLERANCE_DEG) / step)
             offsets = np.arange(-half, half + 1)
-            columns, dlon = (column + offsets) % self.lon.size, offsets * step
+            if offsets.size > self.lon.size:
+                offsets = np.arange(self.lon.size) - self.lon.size // 2
+            columns = (column + offsets) % self.lon.size
+            dlon: FloatArray = np.asarray(offsets * step, dtype=np.float64)
         else:
             dlon = self.lon - self.lon[column]
-            columns = np.flatnonzero(np.abs(dlon) <= half_lon + 1e-6)
+            columns = np.flatnonzero(np.abs(dlon) <= half_lon + TOLERANCE_DEG)
             dlon = dlon[columns]
         distance = _distance_deg(self.lat[row], self.lat[rows][:, None], dlon[None, :])
         return Cells(rows[:, None], columns[None, :], distance)
@@ -176,7 +187,7 @@ class Surroundings:
         """
         cells = self.disc(row, column, radius_deg)
         values = np.asarray(field[cells.rows, cells.columns], dtype=np.float64)
-        outside = (cells.distance_deg > radius_deg) | np.isnan(values)
+        outside = ~cells.within(radius_deg) | np.isnan(values)
         values = np.where(outside, np.inf, values)
         distance = np.where(values == values.min(), cells.distance_deg, np.inf)
         i, j = np.unravel_index(distance.argmin(), values.shape)
@@ -185,7 +196,7 @@ class Surroundings:
     def highest_value(self, field: Any, row: int, column: int, radius_deg: float) -> float:
         """Highest value within a radius, missing ones left out."""
         cells = self.disc(row, column, radius_deg)
-        values = field[cells.rows, cells.columns][cells.distance_deg <= radius_deg]
+        values = field[cells.rows, cells.columns][cells.within(radius_deg)]
         return float(np.fmax.reduce(values))
 
     def weakest_rise(
@@ -213,8 +224,11 @@ class Surroundings:
         Returns:
             Distances (num_bins,) of the bin centers, degrees, and the means (num_bins,).
         """
-        distances = (np.arange(num_bins) + 0.5) * (radius_deg / num_bins)
-        return distances, self.rings(row, column, distances, 32).values(field).mean(axis=1)
+        distances: FloatArray = np.asarray(
+            (np.arange(num_bins) + 0.5) * (radius_deg / num_bins), dtype=np.float64
+        )
+        circles = self.rings(row, column, distances, 32).values(field)
+        return distances, np.asarray(circles.mean(axis=1), dtype=np.float64)
 
 
 def _distance_deg(lat0: float, lat: FloatArray, dlon: FloatArray) -> FloatArray:

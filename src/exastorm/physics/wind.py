@@ -23,7 +23,7 @@ POLE_COSINE = 1e-6
 
 def wind_speed(u: Any, v: Any) -> Field:
     """Speed from components, m s-1, any shape."""
-    return np.hypot(u, v)
+    return np.asarray(np.hypot(u, v))
 
 
 def vorticity(u: Any, v: Any, lat: Any, lon: Any) -> Field:
@@ -60,7 +60,7 @@ def _curl_like(along: Any, across: Any, lat: Any, lon: Any, *, sign: float) -> F
     weighted = across * cosine[column].astype(dtype)
     out += dtype.type(sign) * _difference_north(weighted, phi)
     out *= metric[column].astype(dtype)
-    for row in np.flatnonzero(at_pole):
+    for row in np.flatnonzero(at_pole).tolist():
         out[..., row, :] = _cap_mean(across, phi, row, sign)[..., None]
     return out
 

@@ -6,6 +6,7 @@ a failure to read, whenever it happens, names file, variable and time in one lin
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
@@ -15,6 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from exastorm.errors import InputError
+from exastorm.readers.coordinates import Grid
 from exastorm.readers.opening import READ_ERRORS
 
 BLOCK_BYTES = 4 * 2**20
@@ -27,111 +29,116 @@ MAX_STEPS = 8
 """Most time steps in a block of a contiguous field: one CAM h2 file."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One variable of one file, as it lies there.
+
+    Attributes:
+        file: Path of the file.
+        variable: Lazily indexed, dimensions (time, lat, lon), or (lat, lon) at a single time.
+        times: Times of the file (T,).
+        grid: How its latitudes and longitudes go into the schema.
+    """
+
+    file: str
+    variable: xr.Variable
+    times: NDArray[Any]
+    grid: Grid
+
+    def read(self, steps: slice, name: str) -> NDArray[Any]:
+        """Steps of the variable in the schema's order, (steps, H, W).
+
+        Raises:
+            InputError: If the file can't be read, naming file, variable and time.
+        """
+        try:
+            if self.variable.ndim == 2:
+                block = np.asarray(self.variable)[None][steps]
+            else:
+                block = np.asarray(self.variable[steps])
+        except READ_ERRORS as error:
+            times = self.times[steps]
+            raise InputError(
+                f"can't be read (truncated or corrupt?): {' '.join(str(error).split())[:160]}",
+                file=self.file,
+                variable=name,
+                time=times[0] if len(times) else None,
+            ) from error
+        if not self.grid.is_in_order:
+            block = block[:, self.grid.lat_order[:, None], self.grid.lon_order]
+        return block
+
+    @property
+    def num_steps(self) -> int:
+        """Number of time steps."""
+        return 1 if self.variable.ndim == 2 else int(self.variable.shape[0])
+
+
 class FileSeries:
     """One variable along time through several files; an array as dask sees it.
 
     Attributes:
         name: The variable's name in the files.
-        shape: (time, ...) over all files.
+        shape: (T, H, W) over all files.
         dtype: Widest type of the files.
-        ndim: Number of dimensions.
+        ndim: Number of dimensions, 3.
     """
 
-    def __init__(
-        self,
-        name: str,
-        files: Sequence[str],
-        parts: Sequence[Any],
-        times: Sequence[NDArray[Any]],
-    ) -> None:
-        """Join parts that have time as their first dimension and else one shape.
+    ndim = 3
 
-        Args:
-            name: Name for messages.
-            files: Path of each part.
-            parts: Lazily indexed `xr.Variable`, or another array, per file.
-            times: Times of each part.
-        """
+    def __init__(self, name: str, parts: Sequence[Part]) -> None:
         self.name = name
-        self.dtype = np.result_type(*(part.dtype for part in parts))
-        self.shape = (sum(part.shape[0] for part in parts), *parts[0].shape[1:])
-        self.ndim = len(self.shape)
-        self._files, self._parts, self._times = list(files), list(parts), list(times)
-        self._ends = list(accumulate(part.shape[0] for part in parts))
+        self.dtype = np.result_type(*(part.variable.dtype for part in parts))
+        self._parts = list(parts)
+        self._ends = list(accumulate(part.num_steps for part in parts))
+        self.shape = (self._ends[-1], *parts[0].grid.shape)
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
         key = key if isinstance(key, tuple) else (key,)
-        steps, rest = key[0], key[1:]
-        if isinstance(steps, int | np.integer):
-            return self._read(int(steps), int(steps) + 1, rest)[0]
-        start, stop, stride = steps.indices(self.shape[0])
-        block = self._read(start, max(stop, start), rest) if stride > 0 else None
-        if block is None:
-            return self._read(stop + 1, start + 1, rest)[:: stride or 1]
-        return block[::stride]
+        if isinstance(key[0], int | np.integer):
+            return self._read(int(key[0]), int(key[0]) + 1)[(0, *key[1:])]
+        wanted = range(self.shape[0])[key[0]]
+        if not wanted:
+            return np.empty((0, *self.shape[1:]), self.dtype)[(slice(None), *key[1:])]
+        first = min(wanted)
+        block = self._read(first, max(wanted) + 1)
+        if wanted.step != 1:
+            block = block[np.asarray(wanted) - first]
+        return block[(slice(None), *key[1:])]
 
-    def _read(self, start: int, stop: int, rest: tuple[Any, ...]) -> NDArray[Any]:
+    def _read(self, start: int, stop: int) -> NDArray[Any]:
         """Steps start to stop, joined over the files that hold them."""
         blocks = []
         begin = 0
-        for index, end in enumerate(self._ends):
+        for part, end in zip(self._parts, self._ends, strict=True):
             low, high = max(start, begin) - begin, min(stop, end) - begin
-            if low < high or (start == stop and begin <= start <= end and not blocks):
-                blocks.append(self._read_part(index, slice(low, high), rest))
+            if low < high:
+                blocks.append(part.read(slice(low, high), self.name))
             begin = end
         block = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
         return block.astype(self.dtype, copy=False)
 
-    def _read_part(self, index: int, steps: slice, rest: tuple[Any, ...]) -> NDArray[Any]:
-        """Steps of one file; the one place where fields are read."""
-        try:
-            block = np.asarray(self._parts[index][(steps, *rest)])
-        except READ_ERRORS as error:
-            times = self._times[index][steps]
-            raise InputError(
-                f"can't be read (truncated or corrupt?): {' '.join(str(error).split())[:160]}",
-                file=self._files[index],
-                variable=self.name,
-                time=times[0] if len(times) else None,
-            ) from error
-        return block
 
-
-def steps_per_block(variable: Any) -> int:
+def steps_per_block(part: Part) -> int:
     """Time steps that are read at once: the stored chunk, else up to 8 steps of about 4 MB."""
-    num_steps = int(variable.shape[0])
-    step_bytes = max(1, int(np.prod(variable.shape[1:])) * variable.dtype.itemsize)
-    encoding = getattr(variable, "encoding", {})
-    stored = (encoding.get("preferred_chunks") or {}).get(getattr(variable, "dims", (None,))[0])
+    step_bytes = max(1, int(np.prod(part.grid.shape)) * part.variable.dtype.itemsize)
+    stored = (part.variable.encoding.get("preferred_chunks") or {}).get(part.variable.dims[0])
     if stored and stored * step_bytes <= MAX_BLOCK_BYTES:
-        return max(1, min(int(stored), num_steps))
-    return int(np.clip(BLOCK_BYTES // step_bytes, 1, min(MAX_STEPS, max(num_steps, 1))))
+        return max(1, min(int(stored), part.num_steps))
+    return int(np.clip(BLOCK_BYTES // step_bytes, 1, min(MAX_STEPS, part.num_steps)))
 
 
-def join_variable(
-    name: str, files: Sequence[str], parts: Sequence[Any], times: Sequence[NDArray[Any]]
-) -> da.Array:
-    """A dask array over one variable of several files, in blocks that never cross a file."""
-    series = FileSeries(name, files, parts, times)
+def join_parts(name: str, parts: Sequence[Part]) -> da.Array:
+    """A dask array (T, H, W) over one variable of several files, in blocks within a file."""
+    series = FileSeries(name, parts)
     steps: list[int] = []
     for part in parts:
-        size, block = int(part.shape[0]), steps_per_block(part)
-        steps += [min(block, size - first) for first in range(0, size, block)]
-    # Levels are read one by one: few of those in a file are wanted.
-    middle = [(1,) * n for n in series.shape[1:-2]]
-    chunks = (tuple(steps), *middle, *((n,) for n in series.shape[-2:]))
+        block = steps_per_block(part)
+        steps += [min(block, part.num_steps - i) for i in range(0, part.num_steps, block)]
     return da.from_array(
         series,
-        chunks=chunks,
+        chunks=(tuple(steps), *((n,) for n in series.shape[1:])),
         name=False,
         fancy=False,
-        meta=np.empty((0,) * series.ndim, series.dtype),
+        meta=np.empty((0, 0, 0), series.dtype),
     )
-
-
-def as_variable(array: xr.DataArray, time: str | None) -> xr.Variable:
-    """The lazily indexed variable of a data array with time first, adding it where missing."""
-    variable = array.variable
-    if time is None or time not in variable.dims:
-        return variable
-    return variable.transpose(time, ...)

@@ -11,7 +11,7 @@ a look at their headers.
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from exastorm.errors import InputError
 from exastorm.progress import track
+from exastorm.readers.sources import BadFiles
 
 STEP_HOURS = 3
 """Time between the outputs that TT counts, hours (CAM `h2` files of the SC18 runs: 8 a day)."""
@@ -74,7 +75,9 @@ def parse_snapshot_name(path: str) -> SnapshotName:
         time = cftime.DatetimeNoLeap(year, month, day, step * STEP_HOURS)
     except ValueError:
         date = f"{year:04d}-{month:02d}-{day:02d}"
-        raise InputError(f"the name's date {date} is not in the noleap calendar", file=path) from None
+        raise InputError(
+            f"the name's date {date} is not in the noleap calendar", file=path
+        ) from None
     annotation = None if match["annotation"] is None else int(match["annotation"])
     return SnapshotName(time=time, run=match["run"], annotation=annotation)
 
@@ -117,42 +120,15 @@ class SnapshotFile(Generic[Layout]):
     layout: Layout
 
 
-@dataclass
-class BadFiles:
-    """The files that cannot be used: refused at once, or listed where the user wants them skipped.
-
-    Attributes:
-        skip: Whether to go on without them.
-        lines: One line a file.
-    """
-
-    skip: bool
-    lines: list[str] = field(default_factory=list)
-
-    def report(self, error: InputError) -> None:
-        """Note one bad file, or raise its error."""
-        if not self.skip:
-            raise error
-        self.lines.append(str(error))
-
-    def into(self, dataset: xr.Dataset) -> xr.Dataset:
-        """The dataset with its attribute `bad_files`, where there are any."""
-        if self.lines:
-            dataset.attrs["bad_files"] = "\n".join(self.lines)
-        return dataset
-
-
 def look_at_files(
-    paths: Sequence[str],
-    look: Callable[[str], SnapshotFile[Layout] | None],
-    bad_files: BadFiles,
+    paths: Sequence[str], look: Callable[[str], SnapshotFile[Layout] | None], bad: BadFiles
 ) -> list[SnapshotFile[Layout]]:
     """Look at every file's header.
 
     Args:
         paths: Files.
         look: Returns None for a file to leave out silently; raises InputError for a bad one.
-        bad_files: Takes the bad ones.
+        bad: Takes the bad ones.
 
     Raises:
         InputError: If no file is left, or for a bad file that is not to be skipped.
@@ -162,12 +138,12 @@ def look_at_files(
         try:
             file = look(path)
         except InputError as error:
-            bad_files.report(error)
+            bad.handle(error)
             continue
         if file is not None:
             found.append(file)
     if not found:
-        hint = f"; the first: {bad_files.lines[0]}" if bad_files.lines else ""
+        hint = f"; the first: {bad.problems[0]}" if bad.problems else ""
         raise InputError(f"none of {len(paths)} file(s) can be read{hint}", file=paths[0])
     return found
 
@@ -198,14 +174,14 @@ def choose_run(
 
 
 def refuse_repeats(
-    files: Sequence[SnapshotFile[Layout]], bad_files: BadFiles
+    files: Sequence[SnapshotFile[Layout]], bad: BadFiles
 ) -> list[SnapshotFile[Layout]]:
     """Files sorted by time without those that repeat the time of the one before."""
     kept: list[SnapshotFile[Layout]] = []
     for file in files:
         if kept and file.time == kept[-1].time:
             problem = f"is given twice, also by {kept[-1].path}"
-            bad_files.report(InputError(problem, file=file.path, time=file.time))
+            bad.handle(InputError(problem, file=file.path, time=file.time))
         else:
             kept.append(file)
     return kept
@@ -234,10 +210,16 @@ class FileStack:
         self._read = read
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
-        """Read the files of one chunk; dask asks with a tuple of slices."""
+        """Read the files of one chunk; dask asks with slices, or integers where it joined two."""
         which, *rest = index
-        blocks = [self._read(self.files[i]) for i in range(*which.indices(len(self.files)))]
-        return np.stack(blocks).astype(self.dtype, copy=False)[(slice(None), *rest)]
+        if not isinstance(which, slice):
+            return self._read_file(which)[tuple(rest)]
+        numbers = range(*which.indices(len(self.files)))
+        blocks = [self._read_file(i)[tuple(rest)] for i in numbers]
+        return np.stack(blocks) if blocks else np.empty((0, *self.shape[1:]), self.dtype)
+
+    def _read_file(self, number: int) -> NDArray[Any]:
+        return self._read(self.files[number]).astype(self.dtype, copy=False)
 
     def lazy(self) -> Any:
         """The stack as a dask array with one chunk a file; a chunk is read once a computation."""
@@ -245,6 +227,7 @@ class FileStack:
             self,
             chunks=(1, *self.shape[1:]),
             inline_array=True,
+            fancy=False,
             meta=np.empty((0,) * self.ndim, self.dtype),
         )
 
@@ -263,6 +246,13 @@ def pick_channel(stack: Any, channel: int) -> Any:
 
 def _take_channel(block: NDArray[Any], channel: int) -> NDArray[Any]:
     return block[:, channel]
+
+
+def with_bad_files(dataset: xr.Dataset, bad: BadFiles) -> xr.Dataset:
+    """The dataset with its attribute `bad_files`, where there are any."""
+    if bad.problems:
+        dataset.attrs["bad_files"] = "\n".join(bad.problems)
+    return dataset
 
 
 def source_of(paths: Sequence[str]) -> str:

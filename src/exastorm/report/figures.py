@@ -10,12 +10,14 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from exastorm.report.maps import (
+    GLOBAL_WEST_DEG,
     Extent,
     add_colorbar,
     class_handles,
     draw_classes,
     draw_field,
     draw_frame,
+    draw_wind,
     extent_of,
 )
 from exastorm.report.style import FONT_SIZE_PT, INK, WIDTH_PX, new_figure
@@ -104,7 +106,11 @@ def _pale(colormap: str) -> Any:
 
 
 def compare_figure(
-    snapshot: xr.DataArray, class_maps: Mapping[str, Any], extent: Extent | None = None
+    snapshot: xr.DataArray,
+    class_maps: Mapping[str, Any],
+    extent: Extent | None = None,
+    wind: tuple[Any, Any] | None = None,
+    west: float = GLOBAL_WEST_DEG,
 ) -> Figure:
     """The same moment once for each class map: storms outlined over a field.
 
@@ -112,9 +118,11 @@ def compare_figure(
         snapshot: Field (lat, lon) with a name of the vocabulary and a scalar `time`.
         class_maps: Title of a panel to its class map (H, W) on the field's grid.
         extent: Window; the whole grid by default. A window puts the panels in a row.
+        wind: Eastward and northward wind (H, W), m/s, drawn as arrows.
+        west: Western edge of a global map, degrees east.
     """
     lat, lon = snapshot["lat"].values, snapshot["lon"].values
-    window = extent or extent_of(lat, lon)
+    window = extent or extent_of(lat, lon, west)
     num_columns = _num_columns(len(class_maps), is_window=extent is not None)
     num_rows = -(-len(class_maps) // num_columns)
     panel_px = WIDTH_PX * 0.93 / num_columns
@@ -127,6 +135,8 @@ def compare_figure(
     for axes, (title, class_map) in zip(grid.flat, class_maps.items(), strict=False):
         mesh = _draw_panel(axes, snapshot, window, title)
         draw_classes(axes, class_map, lat, lon, window)
+        if wind is not None:
+            draw_wind(axes, *wind, lat, lon, window)
     for axes in list(grid.flat)[len(class_maps) :]:
         axes.set_axis_off()
     style = field_style(str(snapshot.name), snapshot.values)
@@ -164,15 +174,18 @@ def _head(figure: Figure, text: str) -> None:
     )
 
 
-def frequency_figure(frequency: xr.DataArray, name: str = "") -> Figure:
+def frequency_figure(
+    frequency: xr.DataArray, name: str = "", west: float = GLOBAL_WEST_DEG
+) -> Figure:
     """How often each class covers each place: one map a storm class, in percent of the time.
 
     Args:
         frequency: Share of time (storm_class, lat, lon), 0..1; `storm_class` holds the flags.
         name: Whose class map it is, for the titles.
+        west: Western edge of a global map, degrees east.
     """
     lat, lon = frequency["lat"].values, frequency["lon"].values
-    extent = extent_of(lat, lon)
+    extent = extent_of(lat, lon, west)
     storms = [c for c in CLASSES if c.flag != BACKGROUND]
     ratio = (extent.north - extent.south) / (extent.east - extent.west)
     figure = new_figure(round(len(storms) * (WIDTH_PX * 0.85 * ratio + 60)))

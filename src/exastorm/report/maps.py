@@ -24,6 +24,12 @@ COAST_POINTS = 900
 """Coastline points across a map; finer ones cost time and ink, not detail, at 1400 pixels."""
 
 
+ARROWS = 16
+"""Wind arrows across a window."""
+ARROW_SCALE_MS = 500.0
+"""Wind whose arrow would be as long as the panel is wide, m/s: 30 m/s is one arrow spacing."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Extent:
     """What part of the globe a map shows, in degrees; east may pass 360.
@@ -159,6 +165,33 @@ def draw_classes(
         axes.contour(
             shown_lon, lat, mask, levels=[0.5], colors=[storm.color], linewidths=1.4, zorder=5
         )
+
+
+def draw_wind(axes: Any, u: Any, v: Any, lat: Any, lon: Any, extent: Extent) -> None:
+    """Arrows of the wind (H, W), m/s, about sixteen across the window; longer where faster."""
+    shown_lon, columns = unrolled(lon, extent)
+    rows = np.flatnonzero((np.asarray(lat) >= extent.south) & (np.asarray(lat) <= extent.north))
+    inside = (shown_lon >= extent.west) & (shown_lon <= extent.east)
+    shown_lon, columns = shown_lon[inside], columns[inside]
+    row_stride = max(1, round(rows.size / ARROWS))
+    column_stride = max(1, round(columns.size / ARROWS))
+    rows, shown_lon, columns = (
+        rows[::row_stride],
+        shown_lon[::column_stride],
+        columns[::column_stride],
+    )
+    window = np.ix_(rows, columns)
+    axes.quiver(
+        shown_lon,
+        np.asarray(lat)[rows],
+        np.asarray(u)[window],
+        np.asarray(v)[window],
+        color=INK,
+        alpha=0.75,
+        width=0.0035,
+        scale=ARROW_SCALE_MS,
+        zorder=6,
+    )
 
 
 def class_handles() -> list[Any]:

@@ -23,8 +23,9 @@ from exastorm.grid import is_global_in_longitude
 from exastorm.samples.sampler import IntArray, SamplePlan, batch_of, epoch_order
 from exastorm.samples.shards import SampleStore
 
-ROWS_AT_ONCE = 64
-"""Latitudes scaled at a time: 64 x 1152 floats are 0.3 MB and stay in a core's cache."""
+VALUES_AT_ONCE = 32_768
+"""Values scaled at a time: 128 KB stay in a core's cache, and torch does not split such small work
+among threads (at::internal::GRAIN_SIZE)."""
 
 ROLL_STREAM = 1
 """Counter word of the rolls' random numbers; the shuffles have 0 there."""
@@ -105,13 +106,21 @@ class SegmentationDataset(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor]
         return batch.field[0], batch.label[0], batch.weight[0]
 
     def empty_batch(self, num_samples: int, pin: bool = False) -> "Batch":
-        """Tensors for a batch, not yet filled."""
+        """Tensors for a batch, not yet filled; pinned ones for copies to a GPU."""
         num_channels, num_lat, num_lon = self.store.index.layout.shape
         size = (num_samples, num_lat, num_lon)
+        field = (num_samples, num_channels, num_lat, num_lon)
+        if pin:
+            return Batch(
+                field=torch.empty(field, pin_memory=True),
+                label=torch.empty(size, dtype=torch.int64, pin_memory=True),
+                weight=torch.empty(size, pin_memory=True),
+            )
+        # numpy asks for large pages: filling such memory first is 3 times as fast as torch's.
         return Batch(
-            field=torch.empty((num_samples, num_channels, num_lat, num_lon), pin_memory=pin),
-            label=torch.empty(size, dtype=torch.int64, pin_memory=pin),
-            weight=torch.empty(size, pin_memory=pin),
+            field=torch.from_numpy(np.empty(field, np.float32)),
+            label=torch.from_numpy(np.empty(size, np.int64)),
+            weight=torch.from_numpy(np.empty(size, np.float32)),
         )
 
     def fill(self, sample: int, batch: "Batch", place: int, epoch: int) -> None:
@@ -139,16 +148,20 @@ class SegmentationDataset(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor]
     def _scale(self, raw: NDArray[Any], roll: int, out: NDArray[np.float32]) -> None:
         """Scale and roll a field (C, H, W) in one go through memory."""
         num_channels, num_lat, num_lon = raw.shape
-        pieces = [(slice(roll, num_lon), slice(0, num_lon - roll))]
-        if roll:
-            pieces.append((slice(0, roll), slice(num_lon - roll, num_lon)))
+        num_rows = max(1, VALUES_AT_ONCE // num_lon)
+        scratch = np.empty((num_rows, num_lon), np.float32)
         for c in range(num_channels):
-            for row in range(0, num_lat, ROWS_AT_ONCE):
-                rows = slice(row, row + ROWS_AT_ONCE)
-                for to, of in pieces:
-                    scaled = out[c, rows, to]
-                    np.subtract(raw[c, rows, of], self._shift[c], out=scaled, dtype=np.float32)
-                    np.multiply(scaled, self._factor[c], out=scaled)
+            for row in range(0, num_lat, num_rows):
+                stored, target = raw[c, row : row + num_rows], out[c, row : row + num_rows]
+                scaled = scratch[: len(stored)] if roll else target
+                if stored.dtype != np.float32:
+                    # Torch widens half precision three times as fast as numpy.
+                    torch.from_numpy(scaled).copy_(torch.from_numpy(stored))
+                    stored = scaled
+                np.subtract(stored, self._shift[c], out=scaled)
+                np.multiply(scaled, self._factor[c], out=scaled)
+                if roll:
+                    target[:, roll:], target[:, :roll] = scaled[:, :-roll], scaled[:, -roll:]
 
 
 class Batch(NamedTuple):

@@ -106,7 +106,7 @@ class ShardWriter:
         return f"{self._split}-{len(self.shards):05d}.bin"
 
 
-class _OpenFile:
+class ReadOnlyFile:
     """A file open for reading at any place, closed when the last user lets go of it."""
 
     def __init__(self, path: Path) -> None:
@@ -139,7 +139,7 @@ class SampleStore:
             if got != shard.num_bytes:
                 found = "no such file" if got is None else f"{got}"
                 raise InputError(f"shard must have {shard.num_bytes} bytes, got {found}", file=file)
-        self._files: OrderedDict[int, _OpenFile] = OrderedDict()
+        self._files: OrderedDict[int, ReadOnlyFile] = OrderedDict()
         self._lock = Lock()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -234,12 +234,12 @@ class SampleStore:
         if bad:
             raise InputError(f"checksum differs from the index: {', '.join(bad)}", file=self.path)
 
-    def _open(self, shard: int) -> _OpenFile:
+    def _open(self, shard: int) -> ReadOnlyFile:
         """The open file of a shard; those least recently used are let go."""
         with self._lock:
             file = self._files.pop(shard, None)
             if file is None:
-                file = _OpenFile(self.path / self.index.shards[shard].name)
+                file = ReadOnlyFile(self.path / self.index.shards[shard].name)
             self._files[shard] = file
             if len(self._files) > MAX_OPEN_SHARDS:
                 self._files.popitem(last=False)

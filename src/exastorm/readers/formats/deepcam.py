@@ -9,6 +9,7 @@ note. Label sets become `labels_0`, `labels_1`, ...; a `stats.h5` among the file
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from exastorm.errors import InputError
@@ -27,7 +28,6 @@ from exastorm.readers.formats.deepcam_writing import write_deepcam
 from exastorm.readers.options import ReadOptions
 from exastorm.readers.schema import CLASS_ATTRS, DIMS, coordinate_attrs, field_attrs
 from exastorm.readers.snapshot_files import (
-    BadFiles,
     FileStack,
     SnapshotFile,
     choose_run,
@@ -36,7 +36,9 @@ from exastorm.readers.snapshot_files import (
     pick_channel,
     refuse_repeats,
     source_of,
+    with_bad_files,
 )
+from exastorm.readers.sources import BadFiles
 
 __all__ = ["NAME", "read", "read_statistics", "recognize", "write"]
 
@@ -69,9 +71,9 @@ def read(paths: list[str], options: ReadOptions) -> xr.Dataset:
         InputError: For a file that is cut short, lacks a dataset, has a wrong shape or another
             grid, a name without a date, a repeated time, or several runs where none is chosen.
     """
-    bad_files = BadFiles(skip=options.skip_bad)
-    files = choose_run(look_at_files(paths, _look, bad_files), options.run)
-    files = _refuse_differences(refuse_repeats(files, bad_files), bad_files)
+    bad = BadFiles(skip=options.skip_bad)
+    files = choose_run(look_at_files(paths, _look, bad), options.run)
+    files = _refuse_differences(refuse_repeats(files, bad), bad)
     layout = files[0].layout
     dataset = xr.Dataset(
         {**_fields(files, options.fields), **_labels(files)},
@@ -85,7 +87,7 @@ def read(paths: list[str], options: ReadOptions) -> xr.Dataset:
             f"; a grid of {layout.num_lat} x {layout.num_lon} is taken to go from pole to pole and"
             " from 0 E, as that of 768 x 1152 does"
         )
-    return bad_files.into(dataset)
+    return with_bad_files(dataset, bad)
 
 
 def write(
@@ -127,7 +129,7 @@ def _look(path: str) -> SnapshotFile[DeepcamLayout] | None:
     return SnapshotFile(path=path, time=name.time, run=name.run, layout=layout)
 
 
-def _refuse_differences(files: Files, bad_files: BadFiles) -> Files:
+def _refuse_differences(files: Files, bad: BadFiles) -> Files:
     """Files with the grid and the channels of the first one."""
     first = files[0].layout
     kept = []
@@ -145,7 +147,7 @@ def _refuse_differences(files: Files, bad_files: BadFiles) -> Files:
                 f" one and {files[0].path}"
             )
         if problem:
-            bad_files.report(InputError(problem, file=file.path, time=file.time))
+            bad.handle(InputError(problem, file=file.path, time=file.time))
         else:
             kept.append(file)
     return kept
@@ -160,10 +162,7 @@ def _fields(files: Files, wanted: tuple[str, ...] | None) -> dict[str, Any]:
     out = {}
     for group in [names] if together else [(name,) for name in names]:
         stack = FileStack(
-            [(f.path, f.layout, group) for f in files],
-            _read_group,
-            (len(group), *shape),
-            "float32",
+            [(f.path, f.layout, group) for f in files], _read_group, (len(group), *shape), "float32"
         ).lazy()
         for channel, name in enumerate(group):
             attrs = _attrs(name, layout)
@@ -210,9 +209,8 @@ def _read_label_set(file: tuple[str, DeepcamLayout, int]) -> Any:
 def _coordinates(files: Files) -> dict[str, Any]:
     layout = files[0].layout
     lat, lon = regular_grid(layout.num_lat, layout.num_lon)
-    times = xr.CFTimeIndex([f.time for f in files])
     return {
-        "time": ("time", times),
+        "time": ("time", np.array([f.time for f in files])),
         "lat": ("lat", lat, coordinate_attrs("lat")),
         "lon": ("lon", lon, coordinate_attrs("lon")),
     }

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exastorm.errors import InputError
+from exastorm.readers.opening import is_local, kind_of
 from exastorm.readers.schema import NO_LABEL
 from exastorm.readers.snapshot_files import NAME_PATTERN, base_name
 from exastorm.variables import CHANNEL_NAMES, CLASSES
@@ -61,19 +62,16 @@ def open_hdf5(path: str) -> Iterator[h5py.File]:
         InputError: If it is not there, not allowed, cut short, or no HDF5.
     """
     try:
-        if "://" in path:
-            with fsspec.open(path, "rb") as raw, h5py.File(raw, "r") as file:
+        if is_local(path):
+            with h5py.File(path.removeprefix("file://"), "r") as file:
                 yield file
         else:
-            with h5py.File(path, "r") as file:
+            with fsspec.open(path, "rb") as raw, h5py.File(raw, "r") as file:
                 yield file
-    except FileNotFoundError:
-        raise InputError("there is no such file", file=path) from None
-    except PermissionError:
-        raise InputError("reading is not permitted", file=path) from None
     except (OSError, RuntimeError) as error:
-        word = "is cut short" if "truncated" in str(error) else "must be a readable HDF5 file"
-        raise InputError(f"{word} ({error})", file=path) from None
+        kind_of(path)
+        text = " ".join(str(error).split())
+        raise InputError(f"can't be read (truncated or corrupt?): {text}", file=path) from error
 
 
 def is_deepcam(path: str) -> bool:
@@ -238,11 +236,15 @@ def read_labels(file: tuple[str, DeepcamLayout], label_set: int) -> NDArray[np.i
     with open_hdf5(path) as hdf5:
         labels = _dataset(hdf5, name, path)
         values = labels[()] if plane is None else labels[plane]
-    return check_labels(values, path, name)
+    return check_labels(values, file=path, variable=name)
 
 
-def check_labels(values: Any, path: str, name: str) -> NDArray[np.int8]:
+def check_labels(values: Any, **where: Any) -> NDArray[np.int8]:
     """Label values of any number type as int8 flags.
+
+    Args:
+        values: Any shape.
+        where: File, variable and time for the message.
 
     Raises:
         InputError: If they hold anything but the classes' flags.
@@ -252,8 +254,6 @@ def check_labels(values: Any, path: str, name: str) -> NDArray[np.int8]:
     wrong = ~np.isin(values, flags)
     if wrong.any():
         raise InputError(
-            f"labels must be {', '.join(map(str, flags))}, got {values[wrong].flat[0]}",
-            file=path,
-            variable=name,
+            f"labels must be {', '.join(map(str, flags))}, got {values[wrong].flat[0]}", **where
         )
     return values.astype(np.int8)

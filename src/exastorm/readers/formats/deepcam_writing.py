@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from exastorm.errors import InputError
 from exastorm.grid import regular_grid
 from exastorm.progress import track
+from exastorm.readers.formats.deepcam_layouts import check_labels
 from exastorm.readers.formats.deepcam_statistics import RunningStatistics, map_statistics
 from exastorm.readers.regrid import is_same_grid
 from exastorm.readers.schema import NO_LABEL, check_dataset, label_names, require_fields
@@ -32,13 +33,13 @@ class Snapshot:
     Attributes:
         time: cftime.
         cube: Fields (C, H, W) float32.
-        labels: Label maps (L, H, W) int8; sets that label nothing at this time are left out.
+        labels: Label maps (H, W) int8 by their number; sets that label nothing now are left out.
         channels: Names of the fields.
     """
 
     time: Any
     cube: NDArray[np.float32]
-    labels: NDArray[np.int8]
+    labels: dict[int, NDArray[np.int8]]
     channels: tuple[str, ...]
 
 
@@ -61,10 +62,7 @@ def write_deepcam(
     for snapshot in track(_snapshots(dataset, channels), "Writing files", dataset.sizes["time"]):
         path = out / f"{snapshot_stem(snapshot.time, run)}.h5"
         of_maps = map_statistics(snapshot.cube)
-        unfinished = path.with_suffix(".partial")
-        with h5py.File(unfinished, "w") as file:
-            _write_snapshot(file.create_group("climate"), snapshot, generation, precision, of_maps)
-        unfinished.replace(path)
+        _write_file(path, _contents(snapshot, generation, precision, of_maps))
         statistics.add(of_maps)
         paths.append(path)
     if channels == CHANNEL_NAMES:
@@ -98,40 +96,73 @@ def _snapshots(dataset: xr.Dataset, channels: tuple[str, ...]) -> Iterator[Snaps
         block = block.load()
         for at in range(block.sizes["time"]):
             now = block.isel(time=at)
-            maps = [now[name].values for name in labels if np.any(now[name] != NO_LABEL)]
+            time = now["time"].item()
+            maps = {k: now[name].values for k, name in enumerate(labels)}
             yield Snapshot(
-                time=now["time"].item(),
-                cube=np.stack([now[name].values.astype(np.float32) for name in channels]),
-                labels=np.array(maps, dtype=np.int8).reshape(-1, *now["lat"].shape, now.lon.size),
+                time=time,
+                cube=np.stack([_finite(now[name].values, name, time) for name in channels]),
+                labels={k: m for k, m in maps.items() if np.any(m != NO_LABEL)},
                 channels=channels,
             )
 
 
-def _write_snapshot(
-    group: h5py.Group,
-    snapshot: Snapshot,
-    generation: int,
-    precision: str,
-    of_maps: NDArray[np.float64],
-) -> None:
-    """Data, labels and statistics of one file."""
+def _finite(values: Any, name: str, time: Any) -> NDArray[np.float32]:
+    """A field as float32, refused where it has gaps: the format knows none."""
+    if not np.isfinite(values).all():
+        raise InputError("DeepCAM files can't hold missing values", variable=name, time=time)
+    return np.asarray(values, dtype=np.float32)
+
+
+def _write_file(path: Path, contents: dict[str, NDArray[Any]]) -> None:
+    """Write one file under another name first, so that a stop leaves no half of one."""
+    unfinished = path.with_suffix(".partial")
+    with h5py.File(unfinished, "w") as file:
+        for name, values in contents.items():
+            file[f"climate/{name}"] = values
+    unfinished.replace(path)
+
+
+def _contents(
+    snapshot: Snapshot, generation: int, precision: str, of_maps: NDArray[np.float64]
+) -> dict[str, NDArray[Any]]:
+    """The datasets of one file's group `climate`: data, labels and statistics."""
+    for label_set, labels in snapshot.labels.items():
+        check_labels(labels, variable=f"labels_{label_set}", time=snapshot.time)
     if generation == 1:
-        group["data"] = np.ascontiguousarray(np.moveaxis(snapshot.cube, 0, 2))
-        group["data_stats"] = of_maps.astype(np.float32)
-        for label_set, labels in enumerate(snapshot.labels):
-            group[f"labels_{label_set}"] = labels.astype(np.float32)
-            group[f"labels_{label_set}_stats"] = _label_statistics(labels)[:, None]
-        return
-    group["data"] = _in_precision(snapshot, precision)
-    if len(snapshot.labels):
-        dtype = np.float32 if generation == 2 else np.int32
-        group["labels"] = snapshot.labels.astype(dtype)
+        out = {
+            "data": np.ascontiguousarray(np.moveaxis(snapshot.cube, 0, 2)),
+            "data_stats": of_maps.astype(np.float32),
+        }
+        for label_set, labels in snapshot.labels.items():
+            out[f"labels_{label_set}"] = labels.astype(np.float32)
+            out[f"labels_{label_set}_stats"] = _label_statistics(labels)[:, None]
+        return out
+    out = {"data": _in_precision(snapshot, precision)}
+    planes = _label_planes(snapshot)
+    if planes:
+        out["labels"] = np.stack(planes).astype(np.float32 if generation == 2 else np.int32)
     if generation == 2:
-        group["stats"] = of_maps.T.astype(np.float32)
-        group["labels_stats"] = [_class_counts(labels) for labels in snapshot.labels]
+        out["stats"] = of_maps.T.astype(np.float32)
+        counts = [_class_counts(plane) for plane in planes]
+        out["labels_stats"] = np.array(counts, dtype=np.int32).reshape(-1, NUM_CLASSES)
     elif snapshot.channels != CHANNEL_NAMES:
         numbers = [CHANNEL_NAMES.index(name) for name in snapshot.channels]
-        group["channels"] = np.array(numbers, dtype=np.int32)
+        out["channels"] = np.array(numbers, dtype=np.int32)
+    return out
+
+
+def _label_planes(snapshot: Snapshot) -> list[NDArray[np.int8]]:
+    """The label maps in order.
+
+    Raises:
+        InputError: If a set in between labels nothing at this time: planes have no gaps.
+    """
+    if sorted(snapshot.labels) != list(range(len(snapshot.labels))):
+        raise InputError(
+            "generations 2 and 3 number their label maps without gaps; labels_0 has none here",
+            time=snapshot.time,
+        )
+    return [snapshot.labels[k] for k in sorted(snapshot.labels)]
 
 
 def _in_precision(snapshot: Snapshot, precision: str) -> NDArray[Any]:

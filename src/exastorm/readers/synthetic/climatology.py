@@ -20,7 +20,7 @@ FloatArray = NDArray[np.float64]
 AIR_DENSITY = 1.2
 """Density of air near the sea surface, kg m-3 (US Standard Atmosphere 1976: 1.225 at 15 C)."""
 
-EQUATOR_PRESSURE = 101050.0
+EQUATOR_PRESSURE = 101150.0
 """Sea-level pressure at the equator, Pa (Peixoto and Oort 1992, figure 7.1)."""
 
 LAPSE_RATE = 0.006
@@ -29,7 +29,7 @@ LAPSE_RATE = 0.006
 VAPOR_SCALE_HEIGHT = 2500.0
 """Height over which precipitable water above high ground falls to 1/e, m (Reitan 1963: 2 to 3 km)."""
 
-LAND_PRESSURE_RESPONSE = -75.0
+LAND_PRESSURE_RESPONSE = -100.0
 """Sea-level pressure per K that a continent is warmer than the sea, Pa K-1: Siberia's January high
 of 1035 hPa over 25 K of contrast and India's July low of 1000 hPa over 5 K lie either side."""
 
@@ -139,8 +139,8 @@ def mean_state(earth: Earth, phase: float) -> MeanState:
         for name in ("t500", "t200", "sea", "ground", "vapor", "rain", "u850", "ubot", "vbot")
     }
     contrast = zonal["ground"] - zonal["sea"]
-    # In the middle of a zonal wind's two levels friction and thermal wind about cancel.
-    wind = (0.5 * (zonal["u850"] + zonal["ubot"] / 0.8))[:, 0]
+    # The wind at the lowest level without its friction, part way to the one above.
+    wind = (0.25 * zonal["u850"] + 0.75 * zonal["ubot"] / 0.8)[:, 0]
     polar_taper = np.clip((88.0 - np.abs(earth.lat)) / 20.0, 0.0, 1.0)[:, None]
     bump = LAND_PRESSURE_RESPONSE * contrast * earth.basin * polar_taper
     u_bump, v_bump = balanced_wind(bump, earth)

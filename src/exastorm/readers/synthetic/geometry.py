@@ -71,7 +71,7 @@ def patch_at(earth: Earth, lat: float, lon: float, reach_km: float) -> Patch:
         where=np.ix_(rows, columns),
         distance_km=2.0 * EARTH_RADIUS_KM * np.arcsin(np.sqrt(half)),
         out_east=sin_l * cos_c * inverse_sine,
-        out_north=(sin_p * cos_c * cos_l - cos_p * sin_c) * -inverse_sine,
+        out_north=(sin_p * cos_c * cos_l - cos_p * sin_c) * inverse_sine,
         bearing=np.arctan2(hemisphere * (cos_c * sin_p - sin_c * cos_p * cos_l), sin_l * cos_p),
         hemisphere=hemisphere,
     )

@@ -58,9 +58,8 @@ LAYERS: tuple[Layer, ...] = (
     Layer(name="stream", peak_degree=8.0, slope=5.0, drift=11.0, still_wave=3.0),
     Layer(name="planetary", peak_degree=5.0, slope=5.0, drift=7.0, still_wave=3.0),
     Layer(name="eddies", peak_degree=24.0, slope=4.0, drift=-5.0, still_wave=0.0),
-    Layer(name="stir_north", peak_degree=9.0, slope=3.2, drift=7.0, still_wave=2.0),
-    Layer(name="stir_east", peak_degree=9.0, slope=3.2, drift=7.0, still_wave=2.0),
-    Layer(name="vapor", peak_degree=20.0, slope=2.5, drift=5.0, still_wave=0.0),
+    Layer(name="stir", peak_degree=16.0, slope=4.0, drift=6.0, still_wave=2.0),
+    Layer(name="vapor", peak_degree=24.0, slope=2.0, drift=5.0, still_wave=0.0),
     Layer(name="showers", peak_degree=50.0, slope=1.5, drift=-3.0, still_wave=0.0),
 )
 """All layers. Drifts: 10 to 12 degrees a day of midlatitude waves, 5 to 6 westward of easterly
@@ -164,8 +163,8 @@ class Noise:
     def at(self, hour: float) -> dict[str, FloatArray]:
         """Every layer at an absolute hour: name to unit-variance noise (H, W).
 
-        `stream_aloft` and `stream_ahead` are `stream` moved west and east by a sixth of the wave
-        of degree 8: troughs lean westward with height, and rain and vapor run ahead of them.
+        `stream_aloft` is `stream` moved west by a sixth of the wave of degree 8: troughs and ridges
+        lean westward with height, so that warm moist air lies ahead of the surface trough.
         """
         number = int(np.floor(hour / EPOCH_HOURS))
         share = hour / EPOCH_HOURS - number
@@ -174,11 +173,10 @@ class Noise:
         order = np.arange(self.max_degree + 1)
         shift = np.deg2rad(360.0 / 8.0 / 6.0)
         aloft = mixed[:1] * np.exp(1j * order * shift)
-        ahead = mixed[:1] * np.exp(-1j * order * shift)
-        both = np.concatenate([mixed, aloft, ahead])
+        both = np.concatenate([mixed, aloft])
         # irfft divides by n; it counts every order but 0 twice, as the real field does.
         fields = np.fft.irfft(both * self.num_lon, n=self.num_lon, axis=2)
-        names = [layer.name for layer in LAYERS] + ["stream_aloft", "stream_ahead"]
+        names = [layer.name for layer in LAYERS] + ["stream_aloft"]
         return dict(zip(names, fields, strict=True))
 
     def _moved(self, epoch: int, hour: float) -> ComplexArray:

@@ -1,0 +1,193 @@
+"""Label an archive larger than memory: class maps and a table of cyclones, in blocks of time.
+
+Blocks are labeled one after the other, or by several processes, and kept in a folder beside the
+output until all are there; then they are joined to one CF file, which appears under its name
+only when it is whole. Every snapshot is labeled by itself, so the result depends neither on the
+blocks nor on the processes.
+"""
+
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import dask
+import numpy as np
+import xarray as xr
+
+import exastorm
+from exastorm.errors import InputError
+from exastorm.labels.blocks import Block, BlockFolder, write_block
+from exastorm.labels.output import LabelSummary, check_out, finish_labels
+from exastorm.labels.settings import LabelSettings
+from exastorm.labels.snapshot import Plan, label_fields, make_plan
+from exastorm.physics.surroundings import Surroundings
+from exastorm.progress import ProgressBar
+from exastorm.readers.schema import DIMS, check_dataset, field_names
+
+BLOCK_BYTES = 128 * 2**20
+"""Fields of one block take about this much memory."""
+
+
+def label_archive(
+    dataset: xr.Dataset, out: str | Path, settings: LabelSettings | None = None
+) -> LabelSummary:
+    """Label every snapshot of an archive.
+
+    Writes `out` with `class_map` and `rule` (int8, time x lat x lon) and where they come from,
+    and, where cyclones are labeled, beside it `<stem>.centers.csv`, one row a cyclone and time.
+    After a failure the finished snapshots are kept in `<out>.part`; a second start goes on there.
+
+    Args:
+        dataset: An archive in the package schema; fields it lacks limit what is labeled.
+        out: A .nc file or .zarr store; what was there is replaced.
+        settings: Rules, thresholds, and how the work is cut.
+
+    Raises:
+        InputError: For another suffix, an archive that allows neither class to be labeled, or a
+            snapshot that can't be read or is wholly missing.
+    """
+    settings = settings or LabelSettings()
+    out = Path(out)
+    check_out(out)
+    plan = _checked_plan(dataset, settings)
+    needed = dataset[list(plan.fields)]
+    blocks = cut_blocks(needed, settings.block_size)
+    folder = BlockFolder(out, _signature(needed, settings, plan, blocks))
+    todo = [block for block in blocks if not folder.is_done(block)]
+    try:
+        with ProgressBar("label", sum(b.stop - b.start for b in todo)) as bar:
+            for block in _run(needed, todo, folder, settings, plan):
+                bar.advance(block.stop - block.start)
+    except InputError as error:
+        done = folder.num_done(blocks)
+        raise InputError(
+            f"{error} ({done} of {blocks[-1].stop} snapshots are labeled and kept in {folder.path};"
+            " the same command goes on from there)"
+        ) from error
+    summary = finish_labels(dataset, out, settings, plan, folder, blocks)
+    folder.remove()
+    return summary
+
+
+def _checked_plan(dataset: xr.Dataset, settings: LabelSettings) -> Plan:
+    """What can be labeled, of an archive in the schema."""
+    source = dataset.attrs.get("source")
+    check_dataset(dataset, source)
+    if dataset.sizes["time"] == 0:
+        raise InputError("must have at least one snapshot, got none", file=source)
+    plan = make_plan(field_names(dataset), settings)
+    if not (plan.cyclones or plan.rivers):
+        raise InputError(
+            "nothing to label: " + "; ".join(f"{k} {v}" for k, v in plan.notes.items()), file=source
+        )
+    for name in plan.fields:
+        if dataset[name].dims != DIMS:
+            raise InputError(
+                f"must have dimensions {DIMS}, got {dataset[name].dims}", file=source, variable=name
+            )
+    return plan
+
+
+def cut_blocks(dataset: xr.Dataset, block_size: int | None) -> list[Block]:
+    """Cut the time axis.
+
+    Without a size, a block is as many whole chunks of the archive as fit in `BLOCK_BYTES`, at
+    least one, so that no chunk is read twice.
+    """
+    num_times = dataset.sizes["time"]
+    if block_size is None:
+        chunk = max([1, *dataset.chunksizes.get("time", ())])
+        chunk_bytes = max(1, dataset.nbytes // num_times * chunk)
+        block_size = chunk * max(1, BLOCK_BYTES // chunk_bytes)
+    starts = range(0, num_times, block_size)
+    return [Block(start, min(start + block_size, num_times)) for start in starts]
+
+
+def _signature(
+    dataset: xr.Dataset, settings: LabelSettings, plan: Plan, blocks: list[Block]
+) -> dict[str, Any]:
+    """What must be the same for finished blocks to be used again."""
+    times = " ".join(str(time) for time in dataset["time"].values)
+    first = dataset.isel(time=0)
+    checksums = {name: zlib.crc32(first[name].values.tobytes()) for name in plan.fields}
+    return {
+        "version": exastorm.__version__,
+        "source": str(dataset.attrs.get("source", "")),
+        "thresholds": settings.thresholds(cyclones=plan.cyclones, rivers=plan.rivers),
+        "notes": plan.notes,
+        "grid": [dataset["lat"].values.tolist(), dataset["lon"].values.tolist()],
+        "times": zlib.crc32(times.encode()),
+        "first_snapshot": checksums,
+        "blocks": blocks,
+    }
+
+
+def _run(
+    dataset: xr.Dataset, todo: list[Block], folder: BlockFolder, settings: LabelSettings, plan: Plan
+) -> Iterator[Block]:
+    """Label the blocks, here or in several processes; yields each block when it is on disk."""
+    # No process for less than a block.
+    num_workers = min(settings.num_workers, len(todo))
+    jobs = (
+        (dataset.isel(time=slice(*block)), block, folder.file(block), settings, plan)
+        for block in todo
+    )
+    if num_workers <= 1:
+        for job in jobs:
+            yield label_block(*job)
+        return
+    with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn")) as executor:
+        running: set[Future[Block]] = set()
+        try:
+            for job in jobs:
+                running.add(executor.submit(_label_block_alone, *job))
+                # Two a process: one at work, one ready.
+                if len(running) >= 2 * num_workers:
+                    done, running = wait(running, return_when=FIRST_COMPLETED)
+                    yield from (future.result() for future in done)
+            yield from (future.result() for future in running)
+        except BaseException:
+            executor.shutdown(cancel_futures=True)
+            raise
+
+
+def _label_block_alone(*job: Any) -> Block:
+    """`label_block` in a process of many: they share the cores, so each reads in one thread."""
+    with dask.config.set(scheduler="synchronous"):
+        return label_block(*job)
+
+
+def label_block(
+    dataset: xr.Dataset, block: Block, path: Path, settings: LabelSettings, plan: Plan
+) -> Block:
+    """Read and label one block and put it on disk.
+
+    Args:
+        dataset: The block's snapshots of the fields that the plan names.
+        block: Which snapshots of the archive these are.
+        path: Where the block goes.
+        settings: Rules and thresholds.
+        plan: What to label.
+
+    Raises:
+        InputError: If a field of a snapshot is wholly missing.
+    """
+    dataset = dataset.load()
+    grid = Surroundings.of(dataset["lat"].values, dataset["lon"].values)
+    labels = []
+    for step, time in enumerate(dataset["time"].values):
+        fields = {name: dataset[name].values[step] for name in plan.fields}
+        for name, values in fields.items():
+            if not np.isfinite(values).any():
+                raise InputError(
+                    "has no value at this time",
+                    file=dataset.attrs.get("source"),
+                    variable=name,
+                    time=time,
+                )
+        labels.append(label_fields(fields, grid, settings, plan))
+    write_block(path, labels)
+    return block

@@ -1,0 +1,1 @@
+"""Apply a trained network to an archive and write class maps."""

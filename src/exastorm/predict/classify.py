@@ -1,0 +1,53 @@
+"""One block of fields through a network: classes and probabilities, with gaps kept as gaps."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from exastorm.networks.record import ModelRecord
+from exastorm.readers.schema import NO_LABEL
+from exastorm.samples.normalize import Scaling, normalize
+
+Float32Array = NDArray[np.float32]
+
+
+def blocks(num: int, size: int) -> Iterator[slice]:
+    """Slices of at most `size`, in order."""
+    for start in range(0, num, size):
+        yield slice(start, min(start + size, num))
+
+
+def classify(
+    network: nn.Module, record: ModelRecord, fields: Float32Array, batch_size: int
+) -> tuple[NDArray[np.int8], Float32Array]:
+    """Classes and probabilities of some snapshots.
+
+    Args:
+        network: In evaluation mode, on its device.
+        record: Its record.
+        fields: Channels in physical units (T, C, H, W); NaN where unknown.
+        batch_size: Snapshots that pass through the network at once.
+
+    Returns:
+        Classes int8 (T, H, W), -1 where any channel is unknown, and probabilities of the storm
+        classes float32 (T, K - 1, H, W), NaN there. The network itself sees the training mean
+        in such a gap.
+    """
+    unknown = np.asarray(~np.isfinite(fields).all(axis=1))
+    means = np.asarray(record.mean, dtype=np.float32)[:, None, None]
+    filled = np.where(np.isfinite(fields), fields, means)
+    scaled = normalize(filled, Scaling(shift=record.shift, scale=record.scale))
+    device = next(network.parameters()).device
+    parts = []
+    with torch.inference_mode():
+        for batch in blocks(len(scaled), batch_size):
+            logits = network(torch.from_numpy(scaled[batch]).to(device))
+            parts.append(torch.softmax(logits.float(), dim=1).cpu().numpy())
+    shares = np.concatenate(parts)
+    class_map = np.asarray(shares.argmax(axis=1), dtype=np.int8)
+    class_map[unknown] = NO_LABEL
+    probability = np.where(unknown[:, None], np.float32(np.nan), shares[:, 1:])
+    return class_map, probability

@@ -1,0 +1,191 @@
+"""Puts an archive together: open, group, translate, join, align, derive, and one dataset is made.
+
+The formats whose files name their variables (CAM, CMIP6, ERA5, GRIB, CF) differ only in a table
+and in how a file is opened; the way from files to the schema is the same and is told here.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import xarray as xr
+
+from exastorm.errors import InputError
+from exastorm.readers.checks import check_values
+from exastorm.readers.derived import add_derived
+from exastorm.readers.fields import Field, first_step
+from exastorm.readers.lexicon import Entry
+from exastorm.readers.options import ReadOptions, stand_in_levels
+from exastorm.readers.schema import coordinate_attrs, field_names
+from exastorm.readers.sources import BadFiles, Opener, group_sources, open_one, open_sources
+from exastorm.readers.timing import align
+from exastorm.readers.translate import Translation, translate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What one format differs in.
+
+    Attributes:
+        name: The format.
+        entries: Its table.
+        opener: How one path becomes datasets.
+    """
+
+    name: str
+    entries: tuple[Entry, ...]
+    opener: Opener = open_one
+
+
+def assemble(paths: Sequence[str], options: ReadOptions, recipe: Recipe) -> xr.Dataset:
+    """Read an archive of files that name their variables.
+
+    Args:
+        paths: Its files or stores.
+        options: How to read it.
+        recipe: What is particular to the format.
+
+    Returns:
+        A lazy dataset in the schema. Attributes beside the schema's: `left_out`, one line for
+        each variable that was known and not taken, with the reason; `bad_files`.
+
+    Raises:
+        InputError: Where the archive can't be read as one.
+    """
+    bad = BadFiles(skip=options.skip_bad)
+    where = paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
+    sources = open_sources(paths, recipe.opener, bad)
+    pieces: dict[str, list[Field]] = defaultdict(list)
+    left_out: dict[str, str] = {}
+    for group in group_sources(sources, options.member, bad):
+        try:
+            found = translate(group, recipe.entries, stand_in_levels(options))
+            if bad.skip:
+                _check_fields(found)
+        except InputError as error:
+            bad.handle(error)
+            continue
+        left_out |= found.left_out
+        for name, item in found.fields.items():
+            pieces[name].append(item)
+    _refuse_nothing(pieces, left_out, bad, where, recipe.name)
+    joined = {name: _join(name, items, bad) for name, items in pieces.items()}
+    aligned, remarks = align(_wanted(joined, options), where)
+    dataset = _dataset(add_derived(aligned))
+    dataset.attrs = {"source": where, "source_format": recipe.name}
+    notes = {
+        "history": "; ".join(remarks),
+        "left_out": "\n".join(f"{n}: {why}" for n, why in left_out.items()),
+        "bad_files": "\n".join(bad.problems),
+    }
+    dataset.attrs |= {name: text for name, text in notes.items() if text}
+    dataset.encoding["field_files"] = {n: f.file for n, f in joined.items()}
+    return dataset
+
+
+def _check_fields(found: Translation) -> None:
+    """Check the first step of every field of one file."""
+    for name, item in found.fields.items():
+        time = None if item.times is None else item.times[0]
+        check_values(name, first_step(item.array), item.array.attrs, file=item.file, time=time)
+
+
+def _refuse_nothing(
+    pieces: dict[str, list[Field]],
+    left_out: dict[str, str],
+    bad: BadFiles,
+    where: str,
+    format_name: str,
+) -> None:
+    """Refuse an archive of which no field with a time was taken."""
+    if any(item.times is not None for items in pieces.values() for item in items):
+        return
+    reasons = [f"{name} {why}" for name, why in left_out.items()] + bad.problems
+    said = f": {'; '.join(reasons[:5])}" if reasons else ""
+    raise InputError(f"holds no field that is known in {format_name} files{said}", file=where)
+
+
+def _join(name: str, items: list[Field], bad: BadFiles) -> Field:
+    """One field from its pieces along time.
+
+    Raises:
+        InputError: If two pieces hold the same time.
+    """
+    timed = [i for i in items if i.times is not None]
+    if not timed:
+        return items[0]
+    timed.sort(key=lambda i: i.array["time"].values[0])
+    kept: list[Field] = []
+    for item in timed:
+        if kept and item.array["time"].values[0] <= kept[-1].array["time"].values[-1]:
+            text = f"holds times again that {kept[-1].file} holds"
+            first = item.array["time"].values[0]
+            bad.handle(InputError(text, file=item.file, variable=name, time=first))
+            continue
+        kept.append(item)
+    if len(kept) == 1:
+        return kept[0]
+    bounds = [i.bounds for i in kept if i.bounds is not None]
+    return Field(
+        array=_concat([i.array for i in kept]),
+        bounds=np.concatenate(bounds) if len(bounds) == len(kept) else None,
+        mask=_join_masks(kept),
+        file=kept[0].file,
+    )
+
+
+def _concat(arrays: list[xr.DataArray]) -> xr.DataArray:
+    """Arrays joined along time, with the attributes of the first."""
+    return xr.concat(
+        arrays,
+        dim="time",
+        coords="minimal",
+        compat="override",
+        join="override",
+        combine_attrs="override",
+    )
+
+
+def _join_masks(items: list[Field]) -> xr.DataArray | None:
+    """Below-ground masks joined along time; pieces without gaps have none and count as zero."""
+    known = [i.mask for i in items if i.mask is not None]
+    if not known:
+        return None
+    masks = [
+        xr.zeros_like(i.array, dtype=np.int8).assign_attrs(known[0].attrs).rename(known[0].name)
+        if i.mask is None
+        else i.mask
+        for i in items
+    ]
+    return _concat(masks)
+
+
+def _wanted(fields: dict[str, Field], options: ReadOptions) -> dict[str, Field]:
+    """The fields that the user keeps and those they are made from, so that no other narrows time."""
+    if options.fields is None:
+        return fields
+    names = set(options.fields)
+    for made, parts in {
+        "PRECT": {"PRECC", "PRECL"},
+        "QREFHT": {"DEWPOINT", "PS"},
+        "UBOT": {"U10"},
+        "VBOT": {"V10"},
+    }.items():
+        if made in names and made not in fields:
+            names |= parts
+    kept = {n: f for n, f in fields.items() if n in names}
+    return kept or fields
+
+
+def _dataset(fields: dict[str, Field]) -> xr.Dataset:
+    """One dataset in the schema, fields in the vocabulary's order, masks after them."""
+    arrays = {n: f.array for n, f in fields.items()}
+    arrays |= {str(f.mask.name): f.mask for f in fields.values() if f.mask is not None}
+    first = next(iter(arrays.values()))
+    shared = {axis: first[axis].values for axis in ("lat", "lon")}
+    dataset = xr.Dataset({n: a.assign_coords(shared) for n, a in arrays.items()})
+    for axis in ("lat", "lon"):
+        dataset[axis].attrs = dict(coordinate_attrs(axis))
+    names = field_names(dataset)
+    return dataset[[*names, *(n for n in dataset.data_vars if n not in names)]]

@@ -1,0 +1,152 @@
+"""Opens the files of an archive, holds them to one grid and groups those that hold the same."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import xarray as xr
+
+from exastorm.errors import InputError
+from exastorm.progress import track
+from exastorm.readers.coordinates import file_times, find_grid
+from exastorm.readers.fields import Source
+from exastorm.readers.groups import Group
+from exastorm.readers.opening import open_lazily
+from exastorm.readers.schema import check_times
+
+Opener = Callable[[str], list[xr.Dataset]]
+
+SHOW_PROGRESS_FROM = 50
+"""Number of files from which opening them takes long enough for a bar."""
+
+
+def open_one(path: str) -> list[xr.Dataset]:
+    """A netCDF or Zarr path as the single dataset it holds."""
+    return [open_lazily(path)]
+
+
+@dataclass(frozen=True)
+class BadFiles:
+    """Files that were left out, if the user wants that; else the first of them stops the reading.
+
+    Attributes:
+        skip: Leave them out.
+        problems: One line each.
+    """
+
+    skip: bool
+    problems: list[str] = field(default_factory=list)
+
+    def handle(self, error: InputError) -> None:
+        """Note a bad file.
+
+        Raises:
+            InputError: The one given, unless bad files are to be left out.
+        """
+        if not self.skip:
+            raise error
+        self.problems.append(str(error))
+
+
+def open_sources(paths: Sequence[str], opener: Opener, bad: BadFiles) -> list[Source]:
+    """Open every path and check its times and its grid against the first one's.
+
+    Raises:
+        InputError: For a path that can't be read, has unsorted times or another grid.
+    """
+    sources: list[Source] = []
+    shown = track(paths, "opening") if len(paths) >= SHOW_PROGRESS_FROM else paths
+    for path in shown:
+        try:
+            found = [_describe(path, dataset) for dataset in opener(path)]
+            for source in found:
+                _check_same_grid(source, (sources or found)[0])
+        except InputError as error:
+            bad.handle(error)
+        else:
+            sources += found
+    return sources
+
+
+def _describe(path: str, dataset: xr.Dataset) -> Source:
+    """A dataset with its grid and times.
+
+    Raises:
+        InputError: If it has no latitude-longitude grid, or its times don't ascend.
+    """
+    grid = find_grid(dataset, path)
+    time_name, times = file_times(dataset, path)
+    check_times(times, path)
+    return Source(path=path, dataset=dataset, grid=grid, time_name=time_name, times=times)
+
+
+def _check_same_grid(source: Source, first: Source) -> None:
+    """Refuse a second grid in an archive."""
+    if source.grid.has_same_points(first.grid):
+        return
+    here, there = source.grid, first.grid
+    raise InputError(
+        f"all files of an archive must have one grid; this one has {here.shape[0]} x"
+        f" {here.shape[1]} points from {here.lat[0]:g} N {here.lon[0]:g} E, {first.path} has"
+        f" {there.shape[0]} x {there.shape[1]} from {there.lat[0]:g} N {there.lon[0]:g} E",
+        file=source.path,
+    )
+
+
+def group_sources(sources: Sequence[Source], member: int | None, bad: BadFiles) -> list[Group]:
+    """Put together files that hold the same variables, each group in the order of its times.
+
+    Where bad files are to be left out each file stays by itself, so that it can be checked.
+
+    Raises:
+        InputError: If two files of a group hold the same time.
+    """
+    by_content: dict[object, list[Source]] = defaultdict(list)
+    for source in sources:
+        by_content[_content(source)].append(source)
+    groups = []
+    for alike in by_content.values():
+        if alike[0].time_name is None or not all(s.times.size for s in alike):
+            groups += [Group(sources=[s], member=member) for s in alike]
+            continue
+        ordered = _without_overlap(sorted(alike, key=lambda s: s.times[0]), bad)
+        if bad.skip:
+            groups += [Group(sources=[s], member=member) for s in ordered]
+        else:
+            groups.append(Group(sources=ordered, member=member))
+    return groups
+
+
+def _content(source: Source) -> tuple[object, ...]:
+    """What two files share that can be read as one."""
+    variables = tuple(
+        sorted(
+            (str(name), str(a.dims), str(a.attrs.get("units")), str(a.attrs.get("standard_name")))
+            for name, a in source.dataset.variables.items()
+        )
+    )
+    grid = source.grid
+    order = (grid.lat_order.tobytes(), grid.lon_order.tobytes())
+    levels = tuple(
+        (str(d), c.values.tobytes())
+        for d, c in source.dataset.coords.items()
+        if d in source.dataset.dims and d not in (grid.lat_name, grid.lon_name, source.time_name)
+    )
+    return variables, order, levels, source.times[0].calendar if source.times.size else ""
+
+
+def _without_overlap(ordered: list[Source], bad: BadFiles) -> list[Source]:
+    """Files whose times follow each other."""
+    kept: list[Source] = []
+    for source in ordered:
+        if kept and source.times[0] <= kept[-1].times[-1]:
+            bad.handle(
+                InputError(
+                    f"holds times again that {kept[-1].path} holds",
+                    file=source.path,
+                    time=source.times[0],
+                )
+            )
+            continue
+        kept.append(source)
+    return kept

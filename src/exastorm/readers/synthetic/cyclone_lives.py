@@ -1,0 +1,203 @@
+"""Births, tracks and intensities of tropical cyclones.
+
+Rates, places and peak winds are the best tracks'. A storm drifts with its basin's usual motion and
+an error of its own, grows logistically toward its peak, no further than the sea's warmth allows,
+and decays over land, over cold water and with age.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exastorm.land import coast_table
+from exastorm.readers.synthetic.best_tracks import (
+    BASINS,
+    DRIFT_EAST_MS,
+    DRIFT_LATITUDES,
+    DRIFT_POLEWARD_MS,
+    DRIFT_SPREAD_MS,
+    PLACE_QUANTILES,
+    WIND_QUANTILES,
+    Basin,
+)
+from exastorm.readers.synthetic.climatology import sea_temperature
+from exastorm.readers.synthetic.settings import SyntheticSettings, random_stream
+from exastorm.readers.synthetic.tracks import BIN_HOURS, Track, glide
+
+FloatArray = NDArray[np.float64]
+
+CYCLONE_STREAM = 2
+"""Purpose number of tropical cyclones in `random_stream`."""
+
+GENESIS_WIND = 12.0
+"""Maximum wind at birth, m s-1: where `best_tracks` counts genesis."""
+
+DEATH_WIND = 11.0
+"""A storm that has been stronger and falls below this is no more, m s-1."""
+
+LONGEST_HOURS = 480.0
+"""No storm lives longer than 20 days (the best tracks' median is 5, few are beyond)."""
+
+STEP_HOURS = 1.0
+"""Time step of tracks."""
+
+LAND_DECAY_PER_HOUR = 0.095
+"""Rate at which wind falls over land toward `LAND_WIND` (Kaplan and DeMaria 1995, J. Appl. Meteor.
+34, 2499)."""
+
+LAND_WIND = 13.7
+"""Wind that storms over land decay toward, m s-1 (26.7 kt, ibid.)."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Cyclone:
+    """One tropical cyclone.
+
+    Attributes:
+        name: Basin, bin and number: unique in a climate.
+        track: Positions and maximum winds.
+        size: Factor on its radii.
+        wetness: Factor on its moisture and rain.
+        turn: Angle of its rain bands, radians.
+    """
+
+    name: str
+    track: Track
+    size: float
+    wetness: float
+    turn: float
+
+
+@lru_cache(maxsize=512)
+def cyclones_born(settings: SyntheticSettings, number: int) -> tuple[Cyclone, ...]:
+    """Tropical cyclones born in a bin of time."""
+    born = []
+    middle = (number + 0.5) * BIN_HOURS
+    month = int(settings.year_phase(middle) / (2.0 * np.pi) * 12.0) % 12
+    for index, basin in enumerate(BASINS):
+        # Bins before the epoch have negative numbers, which a seed may not be.
+        stream = random_stream(settings.seed, CYCLONE_STREAM, index, number % 2**32)
+        rate = basin.storms_a_year * basin.month_shares[month] / 100.0 * 12.0 / 365.0
+        # One stream position a storm, so that a higher rate adds storms and changes none.
+        count = stream.poisson(rate * settings.cyclone_rate * BIN_HOURS / 24.0)
+        for storm in range(int(count)):
+            child = random_stream(settings.seed, CYCLONE_STREAM, index, number % 2**32, storm)
+            name = f"{basin.name}{number}-{storm}"
+            cyclone = _live(settings, basin, number, child, name)
+            if cyclone is not None:
+                born.append(cyclone)
+    return tuple(born)
+
+
+def _live(
+    settings: SyntheticSettings, basin: Basin, number: int, stream: np.random.Generator, name: str
+) -> Cyclone | None:
+    """One storm's life; None where it would be born on land."""
+    place = stream.random(2)
+    tails = (0.0, *PLACE_QUANTILES, 1.0)
+    lats, lons = ((2 * q[0] - q[1], *q, 2 * q[-1] - q[-2]) for q in (basin.lats, basin.lons))
+    lat = float(np.interp(place[0], tails, lats))
+    lon = float(np.interp(place[1], tails, lons))
+    peak = float(np.interp(stream.random(), WIND_QUANTILES, basin.peak_winds))
+    days = float(
+        np.interp(stream.random(), (0.0, 0.25, 0.5, 0.75, 1.0), (0.75, *basin.days_to_peak, 8.0))
+    )
+    born_hour = number * BIN_HOURS + float(stream.integers(BIN_HOURS))
+    errors = stream.standard_normal(4)
+    lat_path, lon_path = _drift(lat, lon, errors)
+    winds = _intensify(settings.year_phase(born_hour), lat_path, lon_path, peak, days)
+    size, wetness = np.exp(0.22 * stream.standard_normal()), np.exp(0.15 * stream.standard_normal())
+    turn = float(stream.random() * 2.0 * np.pi)
+    if winds.size < 24:
+        return None
+    track = Track(
+        born_hour=born_hour,
+        step_hours=STEP_HOURS,
+        lat=lat_path[: winds.size],
+        lon=lon_path[: winds.size],
+        strength=winds,
+    )
+    return Cyclone(name=name, track=track, size=float(size), wetness=float(wetness), turn=turn)
+
+
+def _drift(lat: float, lon: float, errors: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Hourly positions: the motion usual at each latitude plus the storm's own steady error.
+
+    Args:
+        lat: Latitude of genesis, degrees.
+        lon: Longitude of genesis, degrees.
+        errors: Four standard normal numbers.
+    """
+    num_steps = int(LONGEST_HOURS / STEP_HOURS)
+    hemisphere = 1.0 if lat > 0 else -1.0
+    east, north, at = np.empty(num_steps), np.empty(num_steps), abs(lat)
+    for step in range(num_steps):
+        spread = float(np.interp(at, DRIFT_LATITUDES, DRIFT_SPREAD_MS))
+        # A slow meander of about a week is in nearly every track (half the spread is steady).
+        meander = np.sin(2.0 * np.pi * step / 170.0 + errors[2])
+        east[step] = np.interp(at, DRIFT_LATITUDES, DRIFT_EAST_MS) + 0.5 * spread * errors[0]
+        east[step] += 1.0 * meander
+        poleward = np.interp(at, DRIFT_LATITUDES, DRIFT_POLEWARD_MS) * (1.0 + 0.35 * errors[1])
+        poleward += 0.6 * np.cos(2.0 * np.pi * step / 130.0 + errors[3])
+        north[step] = hemisphere * poleward
+        at = min(max(at + poleward * STEP_HOURS * 0.0324, 3.0), 60.0)
+    return glide(lat, lon, east, north, STEP_HOURS)
+
+
+def _intensify(
+    phase: float, lat: FloatArray, lon: FloatArray, peak: float, days: float
+) -> FloatArray:
+    """Hourly maximum winds from birth to death, m s-1; empty for a birth on land.
+
+    Args:
+        phase: Phase of the year at birth.
+        lat: Latitudes, degrees.
+        lon: Longitudes, degrees.
+        peak: Lifetime maximum that the best tracks give it, m s-1.
+        days: Time to the peak.
+    """
+    on_land = coast_distance_along(lat, lon) < 0.0
+    # A logistic curve from the genesis wind reaches 95 % of the peak after `days`.
+    rate = np.log(max(peak / GENESIS_WIND - 1.0, 0.3) * 19.0) / (days * 24.0)
+    winds, wind, strongest = [], GENESIS_WIND, GENESIS_WIND
+    for step in range(lat.size):
+        if on_land[step]:
+            if not winds:
+                break
+            wind += -LAND_DECAY_PER_HOUR * (wind - 0.6 * LAND_WIND) * STEP_HOURS
+        else:
+            limit = min(peak, potential_intensity(sea_temperature(float(lat[step]), phase)))
+            # Storms keep their peak for a day or two; then shear and dry air wear them down.
+            limit *= np.exp(-max(step * STEP_HOURS / 24.0 - 1.5 * days - 1.0, 0.0) / 4.0)
+            grows = rate * wind * (1.0 - wind / limit) if wind < limit else (limit - wind) / 24.0
+            wind += grows * STEP_HOURS
+        winds.append(wind)
+        strongest = max(strongest, wind)
+        if wind < DEATH_WIND or abs(lat[step]) > 48.0:
+            break
+    return np.asarray(winds)
+
+
+def potential_intensity(sea_kelvin: float) -> float:
+    """Highest wind that a sea can feed, m s-1 (DeMaria and Kaplan 1994, J. Climate 7, 1324, eq. 1).
+
+    Below 24 C, where their sample ends, it falls to the genesis wind at 19 C.
+
+    Args:
+        sea_kelvin: Sea surface temperature, K.
+    """
+    celsius = sea_kelvin - 273.15
+    wind = 28.2 + 55.8 * np.exp(0.1813 * (celsius - 30.0))
+    cold = np.clip((celsius - 19.0) / 5.0, 0.0, 1.0)
+    return float(0.5 * GENESIS_WIND + (wind - 0.5 * GENESIS_WIND) * cold)
+
+
+def coast_distance_along(lat: FloatArray, lon: FloatArray) -> FloatArray:
+    """Distance to the coast along a track, km, negative on land: nearest points of the table."""
+    table_lat, table_lon, distance = coast_table()
+    per_degree = (table_lat.size - 1) / (table_lat[-1] - table_lat[0])
+    rows = np.rint((lat - table_lat[0]) * per_degree).astype(int)
+    columns = np.rint(np.mod(lon - table_lon[0], 360.0) * table_lon.size / 360.0).astype(int)
+    return np.asarray(distance[rows, columns % table_lon.size], dtype=np.float64)

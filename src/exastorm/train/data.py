@@ -1,0 +1,98 @@
+"""The samples of a run: which batch each step is given, and what validation is given."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from exastorm.errors import InputError
+from exastorm.networks.losses import class_weights
+from exastorm.parallel.world import World
+from exastorm.samples.dataset import Batch, SegmentationDataset, make_loader
+from exastorm.samples.sampler import SamplePlan, step_samples
+from exastorm.samples.shards import SampleStore
+from exastorm.train.settings import TrainSettings
+
+
+class TrainingData:
+    """Training and validation split of prepared samples, as one rank of a run sees them.
+
+    Attributes:
+        store: The samples.
+        class_weights: Loss weight of each class (K,).
+        plan: Who reads what in an epoch of training.
+    """
+
+    def __init__(
+        self, samples: Path, settings: TrainSettings, world: World, device: torch.device
+    ) -> None:
+        """Open the samples.
+
+        Raises:
+            InputError: If they can't be read, a split is empty, or a batch is larger than the
+                training split.
+        """
+        self.store = SampleStore(samples)
+        shares = self.store.index.class_shares.by_pixel
+        self.class_weights: Tensor = class_weights(shares, settings.weight_law)
+        self._settings = settings
+        self._rank = world.rank
+        self._device = device
+        self._train = self._split("train", roll=settings.roll)
+        self._validation = self._split("validation")
+        if settings.validation_samples is not None:
+            every = -(-len(self._validation) // settings.validation_samples)
+            self._validation.samples = self._validation.samples[::every]
+        try:
+            self.plan = SamplePlan(
+                num_samples=len(self._train),
+                batch_size=settings.batch_size,
+                num_ranks=world.num_ranks,
+                seed=settings.seed,
+            )
+        except ValueError as error:
+            raise InputError(str(error), file=samples) from None
+
+    def batches(self, start_step: int) -> Iterator[Batch]:
+        """Batches of this rank after so many steps of the run, epoch after epoch, without end."""
+        epoch, step = divmod(start_step, self.plan.num_steps)
+        while True:
+            yield from make_loader(
+                self._train,
+                self.plan,
+                epoch=epoch,
+                rank=self._rank,
+                start_step=step,
+                settings=self._settings.loader,
+                device=self._device,
+            )
+            epoch, step = epoch + 1, 0
+
+    def validation_batches(self) -> Iterator[Batch]:
+        """The validation split, in order of time."""
+        plan = SamplePlan(
+            num_samples=len(self._validation),
+            batch_size=self._settings.batch_size,
+            shuffle=False,
+            tail="keep",
+        )
+        return make_loader(
+            self._validation, plan, epoch=0, settings=self._settings.loader, device=self._device
+        )
+
+    def times_of_step(self, run_step: int) -> list[str]:
+        """Times of the samples that this rank sees after `run_step` steps of the run."""
+        epoch, step = divmod(run_step, self.plan.num_steps)
+        chosen = step_samples(self.plan, epoch=epoch, step=step, rank=self._rank)
+        return [str(self.store.time(int(self._train.samples[i]))) for i in chosen]
+
+    def _split(self, name: str, roll: bool = False) -> SegmentationDataset:
+        """A split with this run's class weights."""
+        return SegmentationDataset(
+            self.store,
+            name,
+            class_weights=self.class_weights.tolist(),
+            roll=roll,
+            seed=self._settings.seed,
+        )

@@ -1,0 +1,107 @@
+"""How well a network's class maps match the labels: pooled over all pixels of a split."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from exastorm.errors import InputError
+from exastorm.networks.record import ModelRecord, load_model
+from exastorm.progress import ProgressBar
+from exastorm.samples.normalize import Scaling, normalize
+from exastorm.samples.shards import SampleStore
+from exastorm.storms.skill import ConfusionMatrix
+from exastorm.train.decision import largest_shifted
+from exastorm.train.device import choose_device
+
+
+def check_samples_fit(record: ModelRecord, store: SampleStore) -> None:
+    """Refuse samples that a network was not trained for.
+
+    Raises:
+        InputError: If channels, units or grid differ from the record's.
+    """
+    index = store.index
+    for name, wanted, got in (
+        ("channels", record.channels, index.channels),
+        ("units", record.units, index.units),
+    ):
+        if tuple(wanted) != tuple(got):
+            raise InputError(
+                f"{name} must be those of the model ({', '.join(wanted)}), got {', '.join(got)}",
+                file=store.path,
+            )
+    for name, coordinate, values in (
+        ("lat", record.lat, index.lat),
+        ("lon", record.lon, index.lon),
+    ):
+        # A thousandth of a degree is the rounding of single precision, generously.
+        if len(coordinate) != len(values) or not np.allclose(coordinate, values, atol=1e-3):
+            raise InputError(
+                f"grid must be that of the model ({len(record.lat)} x {len(record.lon)}), got "
+                f"{len(index.lat)} x {len(index.lon)}",
+                file=store.path,
+                variable=name,
+            )
+
+
+def scaled_samples(
+    record: ModelRecord, store: SampleStore, split: str
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Samples of a split, scaled as the model wants them (the store's own scaling may differ).
+
+    Yields:
+        Field (C, H, W) float32 and label (H, W) int64, in order of time.
+    """
+    scaling = Scaling(shift=record.shift, scale=record.scale)
+    samples = store.indices(split)
+    with ProgressBar(f"evaluate {split}", len(samples)) as bar:
+        for i in samples:
+            field, label = store.read(int(i))
+            yield (
+                torch.from_numpy(normalize(field, scaling)),
+                torch.from_numpy(label.astype(np.int64)),
+            )
+            bar.advance()
+
+
+@torch.inference_mode()
+def score_network(
+    network: nn.Module, record: ModelRecord, store: SampleStore, split: str, device: torch.device
+) -> ConfusionMatrix:
+    """Confusion matrix of a network over one split, sample by sample."""
+    matrix = ConfusionMatrix(len(record.classes))
+    network = network.to(device).eval()
+    for field, label in scaled_samples(record, store, split):
+        logits = network(field[None].to(device))[0]
+        predicted = largest_shifted(logits.flatten(1), [0.0] * len(logits))
+        matrix.record_batch(label.numpy().ravel(), predicted.cpu().numpy())
+    return matrix
+
+
+def evaluate(
+    model: str | Path, samples: str | Path, split: str = "test", device: str = "auto"
+) -> dict[str, Any]:
+    """Score a trained network on a split of prepared samples.
+
+    Args:
+        model: A run folder or its weights.
+        samples: Folder that `prepare_samples` made.
+        split: "train", "validation" or "test".
+        device: "auto", "cpu" or "cuda".
+
+    Returns:
+        What `ConfusionMatrix.summary` gives (iou by class, mean_iou, matrix, ...) with split and
+        num_samples, JSON-able.
+
+    Raises:
+        InputError: If the model or the samples can't be read, or don't fit each other.
+    """
+    network, record = load_model(model)
+    store = SampleStore(samples)
+    check_samples_fit(record, store)
+    matrix = score_network(network, record, store, split, choose_device(device))
+    return {"split": split, "num_samples": len(store.indices(split)), **matrix.summary()}

@@ -1,0 +1,44 @@
+"""Small prepared samples whose classes can be read off the fields around a pixel."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from exastorm.readers.schema import CLASS_ATTRS, DIMS, mock_dataset
+from exastorm.samples.prepare import prepare_samples
+from exastorm.samples.settings import PrepareSettings
+
+NUM_LAT, NUM_LON, NUM_TIMES = 16, 24, 40
+
+
+def make_samples(folder, *, seed=0, wrong=None, num_lon=NUM_LON):
+    """Rivers where the smoothed moisture is high, cyclones where the smoothed pressure is low."""
+    generator = np.random.default_rng(seed)
+    noise = generator.normal(size=(2, NUM_TIMES, NUM_LAT, num_lon))
+    smooth = ndimage.gaussian_filter(
+        noise, (0, 0, 1.5, 1.5), mode=["nearest", "nearest", "nearest", "wrap"]
+    )
+    smooth /= smooth.std()
+    classes = np.zeros(smooth.shape[1:], np.int8)
+    classes[smooth[0] > 1.2] = 2
+    classes[smooth[1] < -1.8] = 1
+    # Rough noise on the fields: a pixel alone says little, its surroundings say a lot.
+    fields = {
+        "TMQ": 20 + 10 * smooth[0] + 12 * generator.normal(size=smooth[0].shape),
+        "PSL": 101000 + 500 * smooth[1] + 600 * generator.normal(size=smooth[1].shape),
+    }
+    if wrong is not None:
+        fields.update(wrong)
+    dataset = mock_dataset(fields, NUM_LAT, num_lon, NUM_TIMES, step_hours=12)
+    labels = dataset[["time", "lat", "lon"]].assign(class_map=(DIMS, classes, CLASS_ATTRS))
+    settings = PrepareSettings(
+        channels=("TMQ", "PSL"), split_fractions=(0.6, 0.2, 0.2), block_days=1, gap_hours=0
+    )
+    prepare_samples(dataset, labels, folder, settings)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def samples(tmp_path_factory):
+    """24 training, 8 validation and 8 test samples of 2 channels on 16 x 24 points."""
+    return make_samples(tmp_path_factory.mktemp("samples") / "s")

@@ -1,0 +1,103 @@
+"""Scores of a network and of the regression beside it."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from tests.train.conftest import NUM_LAT, NUM_LON, make_samples
+
+from exastorm.errors import InputError
+from exastorm.networks.losses import class_weights
+from exastorm.networks.record import MODEL_NAME, load_model, save_model
+from exastorm.parallel.world import World
+from exastorm.samples.shards import SampleStore
+from exastorm.train import baseline
+from exastorm.train.baseline import evaluate_baseline, fit
+from exastorm.train.evaluate import evaluate
+from exastorm.train.loop import train
+from exastorm.train.settings import TrainSettings
+
+
+@pytest.fixture(scope="module")
+def run(samples, tmp_path_factory):
+    settings = TrainSettings(
+        num_steps=120, batch_size=4, warmup_steps=5, validation_interval=40, num_threads=1
+    )
+    folder = tmp_path_factory.mktemp("run") / "r"
+    train(samples, folder, settings, World.single())
+    return folder
+
+
+def test_the_network_beats_the_pixels(run, samples):
+    network, regression = evaluate(run, samples), evaluate_baseline(run, samples)
+    # The classes are made from smoothed fields, the fields are rough: surroundings decide.
+    assert network["mean_iou"] > regression["mean_iou"] + 0.05
+    # All background would have the IoU of its share, about 0.83, and 0 twice: 0.28.
+    assert regression["mean_iou"] > 0.33
+
+
+def test_figures_agree_with_one_another(run, samples):
+    figures = evaluate(run, samples, "test")
+    matrix = np.array(figures["matrix"])
+    assert figures["split"] == "test"
+    assert figures["num_samples"] == 8
+    assert matrix.sum() == 8 * NUM_LAT * NUM_LON
+    union = matrix.sum(0) + matrix.sum(1) - np.diag(matrix)
+    assert figures["mean_iou"] == pytest.approx((np.diag(matrix) / union).mean())
+
+
+def test_validation_scores_as_the_training_did(run, samples):
+    _, record = load_model(run)
+    figures = evaluate(run, samples, "validation")
+    assert figures["mean_iou"] == pytest.approx(record.training["validation"]["mean_iou"], abs=1e-3)
+
+
+def test_the_scaling_is_the_model_s_own(run, samples, tmp_path):
+    # Other statistics of the samples must not change what the network sees.
+    folder = make_samples(tmp_path / "s", seed=5)
+    network, record = load_model(run)
+    moved = dataclasses.replace(record, shift=tuple(s + 5.0 for s in record.shift))
+    save_model(tmp_path / MODEL_NAME, network, moved)
+    assert evaluate(run, folder)["matrix"] != evaluate(tmp_path, folder)["matrix"]
+    assert SampleStore(folder).index.scaling.shift != record.shift
+
+
+def test_other_channels_are_refused(run, samples, tmp_path):
+    network, record = load_model(run)
+    save_model(tmp_path / MODEL_NAME, network, dataclasses.replace(record, channels=("PSL", "TMQ")))
+    with pytest.raises(
+        InputError, match=r"channels must be those of the model .PSL, TMQ., got TMQ"
+    ):
+        evaluate(tmp_path, samples)
+
+
+def test_another_grid_is_refused(run, tmp_path):
+    folder = make_samples(tmp_path / "s", num_lon=32)
+    with pytest.raises(InputError, match=r"variable lon: grid must be that of the model .16 x 24."):
+        evaluate(run, folder)
+    with pytest.raises(InputError, match="grid must be"):
+        evaluate_baseline(run, folder)
+
+
+def test_the_regression_finds_the_line():
+    # log odds = 2 x - 1 exactly: with 60000 pixels the fit is within 0.1 of both.
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(60_000, 1, generator=generator)
+    odds = 2 * x[:, 0] - 1
+    y = (torch.rand(60_000, generator=generator) < torch.sigmoid(odds)).long()
+    model = fit(x, y, class_weights([0.5, 0.5], "none"))
+    assert (model.weight[1] - model.weight[0]).item() == pytest.approx(2, abs=0.1)
+    assert (model.bias[1] - model.bias[0]).item() == pytest.approx(-1, abs=0.1)
+
+
+def test_the_regression_sees_all_longitudes_of_a_sample_of_pixels(run, samples, monkeypatch):
+    _, record = load_model(run)
+    store = SampleStore(samples)
+    everything, _ = baseline.training_pixels(record, store)
+    assert len(everything) == 24 * NUM_LAT * NUM_LON
+    monkeypatch.setattr(baseline, "MAX_PIXELS", 24 * NUM_LAT * NUM_LON // 4)
+    # Every 4th would meet 6 of 24 longitudes; the next step without a common factor is 5.
+    some, _ = baseline.training_pixels(record, store)
+    assert len(some) == pytest.approx(24 * NUM_LAT * NUM_LON / 5, abs=24)
+    np.testing.assert_allclose(some.mean(0), everything.mean(0), atol=0.1)
