@@ -41,7 +41,8 @@ def test_rotation_round_a_tilted_axis_needs_the_poles():
     u = -OMEGA * RADIUS_M * np.sin(phi) * np.cos(lam)
     v = OMEGA * RADIUS_M * np.sin(lam) * np.ones_like(phi)
     expected = 2 * OMEGA * np.cos(phi) * np.cos(lam)
-    # Beside the pole two terms of the size of 1/cos(lat) = 57 cancel: 57 h^2 / 6 x ... = 0.4 %.
+    # Beside the pole two terms of 1/cos(lat) = 1/h nearly cancel; their errors, h^2/6 and 4 h^2/6
+    # of them, leave (4 - 1) h/6 of omega, a quarter of h or 0.44 % of 2 omega.
     np.testing.assert_allclose(vorticity(u, v, lat, lon), expected, atol=5e-3 * 2 * OMEGA)
 
 

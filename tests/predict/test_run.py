@@ -12,6 +12,7 @@ from exastorm.networks.record import ModelRecord, save_model
 from exastorm.predict import run as run_module
 from exastorm.predict.run import segment_archive
 from exastorm.predict.settings import SegmentSettings
+from exastorm.readers.class_maps import open_class_map
 from exastorm.readers.schema import mock_dataset
 
 NUM_LAT, NUM_LON = 16, 32
@@ -260,3 +261,14 @@ def test_a_device_that_is_not_there_is_refused(network, tmp_path):
     archive = mock_dataset(storm_fields(1), NUM_LAT, NUM_LON, 1)
     with pytest.raises(InputError, match="device must be cpu or auto"):
         segment_archive(archive, tmp_path, tmp_path / "m.nc", SegmentSettings(device="cuda"))
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+def test_the_output_is_a_class_map_as_any_other(network, tmp_path, suffix):
+    archive = mock_dataset(storm_fields(), NUM_LAT, NUM_LON, 3)
+    archive["TMQ"][0, 0, 0] = np.nan
+    out = tmp_path / f"masks{suffix}"
+    segment_archive(archive, tmp_path, out)
+    maps = open_class_map(str(out))
+    assert sorted(np.unique(maps["class_map"])) == [-1, 0, 1, 2]
+    np.testing.assert_array_equal(maps["time"].values, archive["time"].values)

@@ -105,6 +105,11 @@ def test_roll_needs_the_whole_globe(archive, labels, tmp_path):
         SegmentationDataset(store, "train", class_weights=WEIGHTS, roll=True)
 
 
+def test_every_class_needs_a_weight(prepared):
+    with pytest.raises(ValueError, match="class_weights must be 3, got 2"):
+        SegmentationDataset(SampleStore(prepared), "train", class_weights=(1.0, 2.0))
+
+
 def test_loader_follows_the_plan_for_every_rank(rolling):
     plan = plan_of(rolling, batch_size=3, num_ranks=2)
     seen = []

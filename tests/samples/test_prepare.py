@@ -144,6 +144,22 @@ def test_other_grid_and_other_calendar_are_refused(archive, labels, tmp_path):
         prepare_samples(archive, labels.assign_coords(time=times), tmp_path, SETTINGS)
 
 
+def test_times_without_a_calendar_are_refused(archive, labels, tmp_path):
+    plain = xr.date_range("2000-01-01", periods=120, freq="12h", use_cftime=False)
+    with pytest.raises(InputError, match="times must be cftime datetimes"):
+        prepare_samples(archive, labels.assign_coords(time=plain), tmp_path, SETTINGS)
+
+
+def test_labels_without_times_are_refused(archive, labels, tmp_path):
+    with pytest.raises(InputError, match="must hold at least one time"):
+        prepare_samples(archive, labels.isel(time=slice(0)), tmp_path, SETTINGS)
+
+
+def test_labels_of_one_snapshot_alone_are_refused(archive, labels, tmp_path):
+    with pytest.raises(InputError, match="class_map: must have dimensions"):
+        prepare_samples(archive, labels.isel(lat=0), tmp_path, SETTINGS)
+
+
 def test_missing_channel_is_named(archive, labels, tmp_path):
     with pytest.raises(InputError, match="preparing samples needs PSL"):
         prepare_samples(archive.drop_vars("PSL"), labels, tmp_path, SETTINGS)

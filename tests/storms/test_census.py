@@ -156,7 +156,7 @@ def test_another_grid_calendar_or_time_is_refused(storms):
     archive = _archive()
     maps = _class_maps(archive, storms)
     coarse = mock_dataset({"PRECT": 0.0}, 10, NUM_LON, NUM_TIMES)
-    with pytest.raises(InputError, match="variable lat: must be on the grid of the class maps"):
+    with pytest.raises(InputError, match="must be on the grid of the class maps, 19 x 36"):
         take_census(maps, coarse)
     with pytest.raises(InputError, match="calendar must be that of the class maps, noleap"):
         take_census(maps, _archive(calendar="360_day"))

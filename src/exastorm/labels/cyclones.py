@@ -10,16 +10,16 @@ everything wraps in longitude. The pressure minimum is the lowest grid point ins
 of splines. Track rules (lifetime of two days) need more than one snapshot and are not applied;
 the wind threshold of those rules is applied to every snapshot instead.
 
-The thresholds were published for the 0.25-degree grid of SC18. On coarser grids the same storm
-has less vorticity, wind and warmth, and their thresholds are lowered (`Sc18CycloneRules`).
+The thresholds and what becomes of them on coarser grids are in `exastorm.labels.cyclone_rules`.
 """
 
-from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from exastorm.grid import great_circle_km
+from exastorm.labels.cyclone_rules import KM_PER_DEGREE, Sc18CycloneRules
 from exastorm.labels.wind_radii import wind_radius_deg
 from exastorm.physics.surroundings import Surroundings
 from exastorm.physics.warm_core import core_temperature, thickness
@@ -33,93 +33,6 @@ THICKNESS = ("Z1000", "Z200")
 """Fields of the thickness test, which is left out without them."""
 LOW_WINDS = (("UBOT", "VBOT"), ("U10", "V10"), ("U850", "V850"))
 """Low-level winds, the first pair present is used; the rules were published for the first."""
-
-SC18_SPACING_DEG = 0.2708
-"""Square root of 0.23468 x 0.3125 degrees, the grid that the thresholds were published for."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sc18CycloneRules:
-    """Thresholds of the SC18 cyclone centers: TECA's defaults (Kurth et al. 2018, labels_0)."""
-
-    min_vorticity_per_s: float = 1.6e-4
-    """Least cyclonic 850 hPa vorticity on the 0.25-degree grid, s-1 (TECA min_vorticity_850mb)."""
-    vorticity_exponent: float = 0.65
-    """On a coarser grid the least vorticity falls with (0.2708 degrees / spacing) to this power,
-    which leads from TECA's 1.6e-4 to the 3.5e-5 s-1 of Vitart et al. (1997) on T42 (2.8 degrees);
-    in between it is interpolated, not tuned. 0 keeps 1.6e-4 on every grid."""
-    vorticity_radius_deg: float = 3.87
-    """A center's vorticity is the highest within this distance, degrees: half of TECA's window
-    of 7.74446 degrees."""
-    max_core_distance_deg: float = 2.0
-    """Farthest pressure minimum from the vorticity maximum, and warm core from the pressure
-    minimum, degrees (TECA max_core_radius); at least 1.5 grid spacings."""
-    min_pressure_rise_pa: float = 400.0
-    """Least rise of sea-level pressure in every direction, Pa (TECA max_pressure_delta)."""
-    pressure_radius_deg: float = 5.0
-    """Distance within which it must rise, degrees (TECA max_pressure_radius)."""
-    min_warm_core_k: float = 0.8
-    """Least fall of the mean of T200 and T500, K (TECA max_core_temperature_delta)."""
-    warm_core_exponent: float = 0.2
-    """As `vorticity_exponent`, from TECA's 0.8 K to the 0.5 K of Vitart et al. (1997) on T42; the
-    least thickness falls alike, since by the hypsometric equation a layer is thicker in
-    proportion as it is warmer. 0 keeps both on every grid."""
-    warm_core_radius_deg: float = 5.0
-    """Distance within which it must fall, degrees (TECA max_core_temperature_radius)."""
-    min_thickness_m: float = 50.0
-    """Least fall of the 200-1000 hPa thickness, m (TECA max_thickness_delta)."""
-    thickness_radius_deg: float = 4.0
-    """Distance within which it must fall, degrees (TECA max_thickness_radius)."""
-    min_wind_ms: float = 17.0
-    """Least low-level wind within the vorticity window on the 0.25-degree grid, m s-1 (TECA
-    min_wind_speed)."""
-    wind_slope_per_km: float = 0.00143
-    """Share of the wind that a storm at the threshold loses with each km of grid spacing (Walsh
-    et al. 2007: roughly linear, 17.5 m s-1 observed become about 10 at 300 km). 0 keeps
-    `min_wind_ms` on every grid."""
-    wind_radius_speed_ms: float = 17.5
-    """The size of a storm is the radius of this wind, m s-1: 63 km/h, the lowest bound of the
-    Saffir-Simpson scale in TECA (teca_tc_wind_radii)."""
-    wind_radius_search_deg: float = 6.0
-    """How far from the center that wind is looked for, degrees (teca_tc_wind_radii)."""
-    wind_radius_bins: int = 32
-    """Number of distances of the wind profile up to there (teca_tc_wind_radii)."""
-    max_latitude_deg: float = 80.0
-    """Centers are looked for equatorward of this latitude, degrees (TECA search_lat)."""
-
-    def __post_init__(self) -> None:
-        may_be_zero = (
-            "vorticity_exponent",
-            "warm_core_exponent",
-            "min_wind_ms",
-            "wind_slope_per_km",
-        )
-        for name in self.__dataclass_fields__:
-            value = getattr(self, name)
-            if value < 0 or (value == 0 and name not in may_be_zero):
-                raise ValueError(f"{name} must be positive, got {value}")
-        if self.max_latitude_deg > 90:
-            raise ValueError(f"max_latitude_deg must be at most 90, got {self.max_latitude_deg}")
-
-    def core_reach_deg(self, grid: Surroundings) -> float:
-        """How far pressure minimum and warm core may lie apart: also on a coarse grid 8 cells."""
-        return max(self.max_core_distance_deg, 1.5 * grid.spacing_deg)
-
-    def on_grid(self, spacing_deg: float) -> "Sc18CycloneRules":
-        """The rules with their thresholds lowered for a grid coarser than SC18's.
-
-        The wind is never lowered below a tenth of the published one.
-        """
-        ratio = min(1.0, SC18_SPACING_DEG / spacing_deg)
-        coarser_km = max(0.0, spacing_deg - SC18_SPACING_DEG) * 111.195
-        warmth = ratio**self.warm_core_exponent
-        return replace(
-            self,
-            min_vorticity_per_s=self.min_vorticity_per_s * ratio**self.vorticity_exponent,
-            min_warm_core_k=self.min_warm_core_k * warmth,
-            min_thickness_m=self.min_thickness_m * warmth,
-            min_wind_ms=self.min_wind_ms * max(0.1, 1.0 - self.wind_slope_per_km * coarser_km),
-        )
 
 
 class CycloneCenter(NamedTuple):
@@ -192,14 +105,15 @@ def find_cyclones(
         rules: Thresholds.
 
     Returns:
-        Centers, the highest vorticity first; no two at the same grid point.
+        Centers, the deepest first; no two closer than `max_core_distance_deg`.
     """
     rules = rules.on_grid(grid.spacing_deg)
     diagnosed = diagnose(fields, grid)
-    centers: dict[tuple[int, int], CycloneCenter] = {}
+    reach = rules.core_reach_deg(grid)
+    found: dict[tuple[int, int], CycloneCenter] = {}
     for row, column in vorticity_maxima(diagnosed.turning, grid, rules):
-        place = grid.lowest_within(diagnosed.pressure, row, column, rules.core_reach_deg(grid))
-        if place in centers or not _is_minimum(diagnosed.pressure, grid, place):
+        place = grid.lowest_within(diagnosed.pressure, row, column, reach)
+        if place in found or not _is_minimum(diagnosed.pressure, grid, place):
             continue
         rise = grid.weakest_rise(diagnosed.pressure, *place, rules.pressure_radius_deg)
         if rise < rules.min_pressure_rise_pa:
@@ -207,8 +121,22 @@ def find_cyclones(
         turning = float(diagnosed.turning[row, column])
         center = measure_center(diagnosed, grid, rules, place, turning)
         if is_cyclone(center, rules):
-            centers[place] = center
-    return list(centers.values())
+            found[place] = center
+    return _apart(list(found.values()), reach)
+
+
+def _apart(centers: list[CycloneCenter], reach_deg: float) -> list[CycloneCenter]:
+    """Of centers closer than a distance only the deepest, then the most vortical, most poleward.
+
+    A storm whose pressure is lowest at two points alike must not count twice.
+    """
+    kept: list[CycloneCenter] = []
+    ranked = sorted(centers, key=lambda c: (c.central_pressure_pa, -c.vorticity_per_s, -abs(c.lat)))
+    for center in ranked:
+        away = [great_circle_km(center.lat, center.lon, other.lat, other.lon) for other in kept]
+        if all(distance > reach_deg * KM_PER_DEGREE for distance in away):
+            kept.append(center)
+    return kept
 
 
 def diagnose(fields: Fields, grid: Surroundings) -> CycloneFields:

@@ -4,8 +4,9 @@ import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import dask
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -221,13 +222,17 @@ def _write_maps(maps: xr.Dataset, out: Path) -> None:
     """Write under another name and rename, so that what stands under `out` is always whole."""
     partial = out.with_name(f".{out.stem}.writing{out.suffix}")
     _remove(partial)
-    chunks = {n: maps[n].data.chunksize for n in LAYERS}
-    if out.suffix == ".zarr":
-        encoding: dict[str, Any] = {n: {"chunks": chunks[n]} for n in LAYERS}
-        maps.to_zarr(partial, encoding=encoding, consolidated=False)
-    else:
-        encoding = {n: {"zlib": True, "complevel": 1, "chunksizes": chunks[n]} for n in LAYERS}
-        maps.to_netcdf(partial, engine="netcdf4", encoding=encoding)
+    modes: tuple[Literal["w", "a"], ...] = ("w", "a")
+    # One map and one chunk after the other, so that they lie in the file in the same order always.
+    with dask.config.set(scheduler="synchronous"):
+        for name, mode in zip(LAYERS, modes, strict=True):
+            chunks = maps[name].data.chunksize
+            if out.suffix == ".zarr":
+                encoding: dict[str, Any] = {name: {"chunks": chunks}}
+                maps[[name]].to_zarr(partial, mode=mode, encoding=encoding, consolidated=False)
+            else:
+                encoding = {name: {"zlib": True, "complevel": 1, "chunksizes": chunks}}
+                maps[[name]].to_netcdf(partial, mode=mode, engine="netcdf4", encoding=encoding)
     _remove(out)
     partial.replace(out)
 

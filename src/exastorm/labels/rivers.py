@@ -6,7 +6,7 @@ object; an object is a river if it is long, and narrow for its length.
 
 Corrected against the published script: objects join across 0/360, areas use the mean Earth
 radius (the script has 6170 km), and the length is the greatest great-circle distance between two
-cells of the object. The script took the north-south extent of the bounding box for the length,
+cells of the object, and one cell side for the two halves at its ends. The script took the north-south extent of the bounding box for the length,
 which rejects rivers that run east (a 3560 x 490 km river fails below a tilt of 20 degrees), and
 the diagonal of the box for the test of extent; one measure that does not change when a river is
 turned now serves both.
@@ -84,22 +84,30 @@ def find_rivers(tmq: Any, grid: Surroundings, rules: Sc18RiverRules) -> Rivers:
     moist = tmq > threshold[:, None].astype(tmq.dtype)
     labels, num = label_regions(moist, wrap=grid.wraps, connectivity=4)
     areas = region_areas_km2(labels, num, cell_areas_km2(grid.lat, grid.lon))
-    lengths = _lengths_km(labels, num, grid, rules.min_length_km)
+    lengths = _lengths_km(labels, num, grid, areas, rules.min_length_km)
     keep = (lengths > rules.min_length_km) & (areas < rules.max_width_km * lengths)
     return Rivers(keep_regions(labels, keep), areas[keep], lengths[keep])
 
 
 def _lengths_km(
-    labels: Labels, num: int, grid: Surroundings, min_length_km: float
+    labels: Labels,
+    num: int,
+    grid: Surroundings,
+    area_km2: NDArray[np.float64],
+    min_length_km: float,
 ) -> NDArray[np.float64]:
     """Length of each object, km; zero for those with too few cells to reach the least length."""
     lengths = np.zeros(num)
+    sizes = num_cells(labels, num)
     # Cells in a chain are at most a cell's diagonal apart, 111.2 km a degree.
     diagonal_km = 111.2 * np.hypot(np.diff(grid.lat).max(), np.diff(grid.lon).max())
-    long_enough = num_cells(labels, num) * diagonal_km > min_length_km
+    long_enough = sizes * diagonal_km > min_length_km
     if not long_enough.any():
         return lengths
     boxes = region_boxes(labels, num, wrap=grid.wraps)
     for n in np.flatnonzero(long_enough):
-        lengths[n] = region_span_km(labels, int(n) + 1, boxes[n], grid.lat, grid.lon)
+        # The area counts whole cells, so the length does too: on a grid of 2.5 degrees the two half
+        # cells at the ends are 280 km.
+        side_km = np.sqrt(area_km2[n] / sizes[n])
+        lengths[n] = side_km + region_span_km(labels, int(n) + 1, boxes[n], grid.lat, grid.lon)
     return lengths

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from exastorm.labels.cyclones import Sc18CycloneRules
+from exastorm.labels.cyclone_rules import Sc18CycloneRules
 from exastorm.labels.masks import Sc18MaskRules
 from exastorm.labels.rivers import Sc18RiverRules
 

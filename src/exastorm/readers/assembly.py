@@ -13,7 +13,7 @@ import xarray as xr
 
 from exastorm.errors import InputError
 from exastorm.readers.checks import check_values
-from exastorm.readers.derived import add_derived
+from exastorm.readers.derived import add_derived, ingredients
 from exastorm.readers.fields import Field, first_step
 from exastorm.readers.lexicon import Entry
 from exastorm.readers.options import ReadOptions, stand_in_levels
@@ -166,14 +166,8 @@ def _wanted(fields: dict[str, Field], options: ReadOptions) -> dict[str, Field]:
     if options.fields is None:
         return fields
     names = set(options.fields)
-    for made, parts in {
-        "PRECT": {"PRECC", "PRECL"},
-        "QREFHT": {"DEWPOINT", "PS"},
-        "UBOT": {"U10"},
-        "VBOT": {"V10"},
-    }.items():
-        if made in names and made not in fields:
-            names |= parts
+    for missing in names - set(fields):
+        names |= ingredients(missing)
     kept = {n: f for n, f in fields.items() if n in names}
     return kept or fields
 

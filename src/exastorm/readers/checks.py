@@ -76,6 +76,4 @@ def check_first_step(dataset: xr.Dataset, files: dict[str, str], default: str) -
     for name in field_names(dataset):
         array = dataset[name]
         time = array["time"].values[0] if "time" in array.dims else None
-        check_values(
-            name, first_step(array), array.attrs, file=files.get(name, default), time=time
-        )
+        check_values(name, first_step(array), array.attrs, file=files.get(name, default), time=time)

@@ -5,8 +5,8 @@ k-d tree on the unit sphere, so that poles and the date line are nothing special
 user's, from an ESMF or TempestRemap weight file, which can conserve where the tree can't.
 
 Without a grid from the user the target is CAM's finite-volume grid of about the same spacing: 3/2
-as many longitudes as latitudes and latitudes in multiples of 32, which pairs ne30 with 192 x 288 and
-ne120 with 768 x 1152 as CESM does. Columns that cover only a region give only that part of it.
+as many longitudes as latitudes and latitudes in multiples of 32, which pairs ne30 with 192 x 288
+and ne120 with 768 x 1152 as CESM does. Columns that cover only a region give only that part of it.
 """
 
 from dataclasses import dataclass
@@ -106,23 +106,34 @@ def nearest_weights(lat: Any, lon: Any, grid: tuple[int, int] | None) -> ColumnW
     """
     spacing = column_spacing_deg(lat, lon)
     grid_lat, grid_lon = regular_grid(*(grid or matching_grid(spacing)))
-    points = unit_vectors(lat, lon)
+    tree = cKDTree(unit_vectors(lat, lon))
     targets = unit_vectors(*np.meshgrid(grid_lat, grid_lon, indexing="ij")).reshape(-1, 3)
-    num_nearest = min(NUM_NEAREST, len(points))
-    distances, columns = cKDTree(points).query(targets, k=range(1, num_nearest + 1))
     reach = 2.0 * np.sin(0.5 * np.deg2rad(REACH_SPACINGS * spacing))
-    covered = (distances[:, 0] <= reach).reshape(grid_lat.size, grid_lon.size)
+    nearest, _ = tree.query(targets, distance_upper_bound=reach)
+    covered = np.isfinite(nearest)
+    num_nearest = min(NUM_NEAREST, tree.n)
+    distances, columns = tree.query(targets[covered], k=range(1, num_nearest + 1))
     # Points closer than a billionth of the radius coincide; the floor keeps their weight finite.
     weights = 1.0 / np.maximum(distances, 1e-9) ** 2
     weights /= weights.sum(axis=1, keepdims=True)
-    starts = np.arange(0, weights.size + 1, num_nearest)
-    shape = (len(targets), len(points))
-    matrix = sparse.csr_array((weights.ravel(), columns.ravel(), starts), shape=shape)
+    # Points out of reach take the first column, so that no rule for gaps is set off by them.
+    counts = np.where(covered, num_nearest, 1)
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    values, places = np.ones(starts[-1]), np.zeros(starts[-1], dtype=np.int64)
+    filled = np.repeat(covered, counts)
+    values[filled], places[filled] = weights.ravel(), columns.ravel()
+    matrix = sparse.csr_array((values, places, starts), shape=(len(targets), tree.n))
     method = (
         f"inverse squared distance of the {num_nearest} nearest columns, none beyond"
         f" {REACH_SPACINGS * spacing:.3g} degrees"
     )
-    out = ColumnWeights(lat=grid_lat, lon=grid_lon, matrix=matrix, covered=covered, method=method)
+    out = ColumnWeights(
+        lat=grid_lat,
+        lon=grid_lon,
+        matrix=matrix,
+        covered=covered.reshape(grid_lat.size, grid_lon.size),
+        method=method,
+    )
     return out if grid else cut_to_covered(out)
 
 
@@ -185,13 +196,25 @@ def weights_from_file(path: str) -> ColumnWeights:
     lat_order, lon_order = np.argsort(lat), np.argsort(lon)
     numbers = np.arange(num_cells).reshape(lat.size, lon.size)[np.ix_(lat_order, lon_order)]
     matrix = sparse.csr_array(matrix[numbers.ravel()])
+    return _scaled(matrix, lat[lat_order], lon[lon_order], path)
+
+
+def _scaled(matrix: sparse.csr_array, lat: FloatArray, lon: FloatArray, path: str) -> ColumnWeights:
+    """Weights whose rows sum to one; cells that are hardly covered copy their neighbor's row."""
     sums = np.asarray(matrix.sum(axis=1))
-    covered = sums >= HALF_COVERED
+    covered = np.asarray(sums >= HALF_COVERED)
+    if not covered.any():
+        raise InputError("covers no cell of its target grid", file=path, variable="S")
     scale = np.divide(1.0, sums, out=np.zeros_like(sums, dtype=float), where=covered)
+    matrix = sparse.csr_array(sparse.diags_array(scale) @ matrix)
+    if not covered.all():
+        cells = unit_vectors(*np.meshgrid(lat, lon, indexing="ij")).reshape(-1, 3)
+        _, nearest = cKDTree(cells[covered]).query(cells)
+        matrix = sparse.csr_array(matrix[np.flatnonzero(covered)[nearest]])
     return ColumnWeights(
-        lat=lat[lat_order],
-        lon=lon[lon_order],
-        matrix=sparse.csr_array(sparse.diags_array(scale) @ matrix),
+        lat=lat,
+        lon=lon,
+        matrix=matrix,
         covered=covered.reshape(lat.size, lon.size),
         method=f"weights of {path}",
     )

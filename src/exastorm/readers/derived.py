@@ -5,7 +5,7 @@ dew point and pressure. Wind at 10 m stands in for the lowest model level's, wit
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from operator import add, pos
 from typing import Any
 
@@ -62,14 +62,54 @@ def dew_point(humidity: Any, pressure: Any) -> Any:
     return MELTING_POINT + BOLTON[2] * logarithm / (BOLTON[1] - logarithm)
 
 
-def _add(
-    fields: Fields, name: str, parts: tuple[str, ...], make: Callable[..., Any], note: str
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Derivation:
+    """How a field is made from others.
+
+    Attributes:
+        name: The field.
+        parts: What it is made from.
+        make: Function of the parts' values, in their order.
+        note: What a reader should know.
+    """
+
+    name: str
+    parts: tuple[str, ...]
+    make: Callable[..., Any]
+    note: str
+
+
+DERIVATIONS: tuple[Derivation, ...] = (
+    Derivation(
+        name="PRECT",
+        parts=("PRECC", "PRECL"),
+        make=add,
+        note="convective plus large-scale precipitation",
+    ),
+    Derivation(
+        name="QREFHT",
+        parts=("DEWPOINT", "PS"),
+        make=specific_humidity,
+        note="from dew point at 2 m and surface pressure (Bolton 1980)",
+    ),
+    Derivation(name="UBOT", parts=("U10",), make=pos, note=TEN_METER_NOTE),
+    Derivation(name="VBOT", parts=("V10",), make=pos, note=TEN_METER_NOTE),
+)
+"""What is made where an archive lacks it."""
+
+
+def ingredients(name: str) -> set[str]:
+    """Fields from which a field can be made; empty where it can't."""
+    return {part for d in DERIVATIONS if d.name == name for part in d.parts}
+
+
+def _add(fields: Fields, derivation: Derivation) -> None:
     """Make a field from others where it is missing and they are there."""
+    name, parts = derivation.name, derivation.parts
     if name in fields or any(part not in fields for part in parts):
         return
     arrays = [fields[part].array.astype(np.float64) for part in parts]
-    made: xr.DataArray = make(*arrays).astype(np.float32).rename(name)
+    made: xr.DataArray = derivation.make(*arrays).astype(np.float32).rename(name)
     names = [str(fields[p].array.attrs.get("source_name", p)) for p in parts]
     units = [str(fields[p].array.attrs.get("source_units", "")) for p in parts]
     inherited = [str(fields[p].array.attrs.get("note", "")) for p in parts]
@@ -77,7 +117,7 @@ def _add(
         **field_attrs(name),
         "source_name": ", ".join(names),
         "source_units": ", ".join(units),
-        "note": "; ".join(dict.fromkeys(n for n in (note, *inherited) if n)),
+        "note": "; ".join(dict.fromkeys(n for n in (derivation.note, *inherited) if n)),
     }
     fields[name] = replace(fields[parts[0]], array=made, mask=None)
 
@@ -89,14 +129,6 @@ def add_derived(fields: Fields) -> Fields:
         fields: Fields by name, on one time axis.
     """
     out = dict(fields)
-    _add(out, "PRECT", ("PRECC", "PRECL"), add, "convective plus large-scale")
-    _add(
-        out,
-        "QREFHT",
-        ("DEWPOINT", "PS"),
-        specific_humidity,
-        "from dew point at 2 m and surface pressure (Bolton 1980)",
-    )
-    _add(out, "UBOT", ("U10",), pos, TEN_METER_NOTE)
-    _add(out, "VBOT", ("V10",), pos, TEN_METER_NOTE)
+    for derivation in DERIVATIONS:
+        _add(out, derivation)
     return {name: field for name, field in out.items() if name not in AUXILIARY}

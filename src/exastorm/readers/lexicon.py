@@ -6,7 +6,7 @@ amount was gathered, and what a reader should know of a field that only resemble
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from exastorm.variables import VARIABLES
 
@@ -128,25 +128,21 @@ ECMWF: tuple[Entry, ...] = (
     Entry(field="TS", names=("skt", "skin_temperature")),
     Entry(field="TREFHT", names=("t2m", "2t", "2m_temperature")),
     Entry(
-        field="IVTX",
-        names=(
-            "viwve",
-            "p71.162",
-            "vertical_integral_of_eastward_water_vapour_flux",
-        ),
+        field="IVTX", names=("viwve", "p71.162", "vertical_integral_of_eastward_water_vapour_flux")
     ),
     Entry(
-        field="IVTY",
-        names=(
-            "viwvn",
-            "p72.162",
-            "vertical_integral_of_northward_water_vapour_flux",
-        ),
+        field="IVTY", names=("viwvn", "p72.162", "vertical_integral_of_northward_water_vapour_flux")
     ),
     Entry(field="LANDFRAC", names=("lsm", "land_sea_mask")),
     Entry(field="PHIS", names=("geopotential_at_surface", "z", "geopotential", "orog")),
 )
 """ECMWF names: short ones of the Climate Data Store, long ones of the cloud stores."""
+
+GRIB: tuple[Entry, ...] = (
+    *_same_names("UBOT", "VBOT"),
+    *(replace(e, accumulated_s=None, note="") for e in ECMWF),
+)
+"""Variables that readers/formats/grib_messages.py selects; the messages say how they gathered."""
 
 CF: tuple[Entry, ...] = (
     Entry(
@@ -166,10 +162,7 @@ CF: tuple[Entry, ...] = (
     Entry(
         field="PSL", standard_names=("air_pressure_at_mean_sea_level", "air_pressure_at_sea_level")
     ),
-    Entry(
-        field="PRECT",
-        standard_names=("lwe_precipitation_rate", "precipitation_flux"),
-    ),
+    Entry(field="PRECT", standard_names=("lwe_precipitation_rate", "precipitation_flux")),
     Entry(field="TS", standard_names=("surface_temperature",)),
     Entry(
         field="IVTX", standard_names=("eastward_atmosphere_water_transport_across_unit_distance",)

@@ -216,6 +216,8 @@ class FileStack:
             return self._read_file(which)[tuple(rest)]
         numbers = range(*which.indices(len(self.files)))
         blocks = [self._read_file(i)[tuple(rest)] for i in numbers]
+        if len(blocks) == 1:
+            return blocks[0][None]
         return np.stack(blocks) if blocks else np.empty((0, *self.shape[1:]), self.dtype)
 
     def _read_file(self, number: int) -> NDArray[Any]:

@@ -112,17 +112,19 @@ def _change(entry: Entry, ours: str, name: str, group: Group) -> Conversion:
     """How a variable's values become ours.
 
     Raises:
-        LeftOut: If it has no units.
+        LeftOut: If it has no units, or its opener says that it can't be used.
         InputError: If its units are another quantity's.
     """
     attrs = group.array(name).attrs
+    if "unusable" in attrs:
+        raise LeftOut(attrs["unusable"])
     units = str(attrs.get("units", attrs.get("unit", ""))).strip()
     if not units:
         raise LeftOut("has no units, and units are never guessed")
     return find_conversion(
         units,
         variable_of(ours),
-        accumulated_s=entry.accumulated_s,
+        accumulated_s=attrs.get("accumulated_s", entry.accumulated_s),
         file=group.first.path,
         source_name=name,
     )

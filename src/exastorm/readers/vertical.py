@@ -1,10 +1,10 @@
 """Interpolates columns on model levels to the pressure levels of the vocabulary.
 
-Model levels are hybrid, p = hyam P0 + hybm PS (CAM and E3SM), or pressures of the file's own choice.
+Model levels are hybrid, p = hyam P0 + hybm PS (CAM and E3SM), or pressures of the file's choice.
 Between levels a field is linear in the logarithm of pressure. Below the lowest level it is
 extrapolated by the rule of readers/levels.py: a lapse rate of 6.5 K/km for temperature and height,
-the lowest wind. Hybrid levels follow the ground, so that this is how far above a lower level
-(1000 hPa over most land) is reached; fixed pressures are only carried 2 percent further down.
+the lowest wind. Hybrid levels follow the ground, so a pressure that lies below them lies below the
+ground (1000 hPa over most land) or just above it; fixed pressures are only carried 2 percent down.
 """
 
 from dataclasses import dataclass

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from exastorm.report.style import (
+    CURVE_COLORS,
     FONT_SIZE_PT,
     INK,
     QUIET,
@@ -27,16 +28,19 @@ def training_figure(
     losses: Mapping[str, Sequence[tuple[float, float]]],
     scores: Mapping[str, Sequence[tuple[float, float]]],
 ) -> Figure:
-    """Loss and intersection over union as training goes on.
+    """Loss and intersection over union (IoU) as training goes on.
 
     Args:
         losses: Name of a curve to its (step, loss) points.
-        scores: Name of a curve to its (step, IoU) points.
+        scores: Name of a curve to its (step, IoU) points; the short name of a class gives it the
+            color of that class.
     """
     figure = new_figure(520)
     left, right = figure.subplots(1, 2)
-    for axes, curves, title in ((left, losses, "Loss"), (right, scores, "Intersection over union")):
-        for (name, points), color in zip(curves.items(), SERIES, strict=False):
+    titles = "Loss", "IoU, validation"
+    for axes, curves, title in ((left, losses, titles[0]), (right, scores, titles[1])):
+        for index, (name, points) in enumerate(curves.items()):
+            color = CURVE_COLORS.get(name, SERIES[index % len(SERIES)])
             steps, values = np.array(points, dtype=float).reshape(-1, 2).T
             marker = "o" if len(points) < 40 else None
             axes.plot(steps, values, color=color, linewidth=1.6, marker=marker, ms=4, label=name)
@@ -115,7 +119,7 @@ def counts_figure(censuses: Mapping[str, Census]) -> Figure:
         style_chart(axes, f"{storm.name.replace('_', ' ')}s a snapshot".capitalize())
         axes.set_ylim(bottom=0.0)
         axes.yaxis.get_major_locator().set_params(integer=True)
-        add_legend(axes, ncols=len(censuses), loc="upper right")
+        add_legend(axes)
     panels[-1].set_xlabel(f"days since {str(origin)[:16]}")
     return figure
 
@@ -149,5 +153,5 @@ def rain_figure(censuses: Mapping[str, Census]) -> Figure:
         axes.axhline(0.0, color=QUIET, linewidth=0.6)
     panels[0].set_yticks(range(-90, 91, 30), ["90°S", "60°S", "30°S", "0°", "30°N", "60°N", "90°N"])
     panels[0].set_ylim(-90, 90)
-    add_legend(panels[-1], loc="upper right")
+    add_legend(panels[-1], loc="upper right", bbox_to_anchor=(1.0, 1.0), ncols=1)
     return figure

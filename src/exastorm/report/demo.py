@@ -19,7 +19,7 @@ from exastorm.report.sections import (
     census_section,
     confusion_picture,
     format_score,
-    frequency_block,
+    frequency_section,
     map_section,
     skill_table,
     training_section,
@@ -87,7 +87,7 @@ def write_demo_page(
         confusion_picture(network["matrix"], "network", "heuristic labels"),
     ]
     blocks += census_section(censuses)
-    blocks.append(frequency_block(census, "network", settings))
+    blocks += frequency_section(census, "network", settings)
     blocks += training_section(*read_curves(out / "run"))
     blocks += provenance_section(held_out, titled, out / "run")
     blocks.append(Details("All figures", json.dumps(figures, indent=2, default=str)))

@@ -19,6 +19,7 @@ from exastorm.report.maps import (
     draw_frame,
     draw_wind,
     extent_of,
+    height_over_width,
 )
 from exastorm.report.style import FONT_SIZE_PT, INK, WIDTH_PX, new_figure
 from exastorm.storms.measures import MM_PER_DAY
@@ -125,11 +126,10 @@ def compare_figure(
     window = extent or extent_of(lat, lon, west)
     num_columns = _num_columns(len(class_maps), is_window=extent is not None)
     num_rows = -(-len(class_maps) // num_columns)
-    panel_px = WIDTH_PX * 0.93 / num_columns
-    ratio = (window.north - window.south) / (window.east - window.west)
-    if extent is not None:
-        ratio /= max(np.cos(np.deg2rad((window.south + window.north) / 2)), 0.3)
-    figure = new_figure(round(num_rows * (panel_px * ratio + 55) + 130))
+    # One window alone would be taller than a screen at full width.
+    width_px = WIDTH_PX * 4 // 7 if extent is not None and num_columns == 1 else WIDTH_PX
+    panel_px = width_px * 0.93 / num_columns * height_over_width(window)
+    figure = new_figure(round(num_rows * (panel_px + 62) + 140), width_px)
     grid = figure.subplots(num_rows, num_columns, squeeze=False)
     mesh = None
     for axes, (title, class_map) in zip(grid.flat, class_maps.items(), strict=False):
@@ -187,8 +187,8 @@ def frequency_figure(
     lat, lon = frequency["lat"].values, frequency["lon"].values
     extent = extent_of(lat, lon, west)
     storms = [c for c in CLASSES if c.flag != BACKGROUND]
-    ratio = (extent.north - extent.south) / (extent.east - extent.west)
-    figure = new_figure(round(len(storms) * (WIDTH_PX * 0.85 * ratio + 60)))
+    panel_px = WIDTH_PX * 0.85 * height_over_width(extent)
+    figure = new_figure(round(len(storms) * (panel_px + 60)))
     panels = figure.subplots(len(storms), 1, squeeze=False)[:, 0]
     for axes, storm in zip(panels, storms, strict=True):
         percent = 100.0 * frequency.sel(storm_class=storm.flag).values

@@ -38,10 +38,10 @@ def read_curves(run: str | Path) -> tuple[dict[str, Curve], dict[str, Curve]]:
                 f"line {number} must be a JSON record with a step", file=path
             ) from None
         if "loss" in record:
-            losses.setdefault("training loss", []).append((step, float(record["loss"])))
+            losses.setdefault("training", []).append((step, float(record["loss"])))
         validation = record.get("validation") or {}
         named = {"mean": validation.get("mean_iou"), **validation.get("iou", {})}
         for name, value in named.items():
             if value is not None:
-                scores.setdefault(f"{name}, validation", []).append((step, float(value)))
+                scores.setdefault(name, []).append((step, float(value)))
     return losses, scores

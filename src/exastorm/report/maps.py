@@ -24,10 +24,12 @@ COAST_POINTS = 900
 """Coastline points across a map; finer ones cost time and ink, not detail, at 1400 pixels."""
 
 
+COAST_COLOR = "#3E4C59"
+
 ARROWS = 16
 """Wind arrows across a window."""
-ARROW_SCALE_MS = 500.0
-"""Wind whose arrow would be as long as the panel is wide, m/s: 30 m/s is one arrow spacing."""
+ARROW_SCALE_MS = 300.0
+"""Wind whose arrow would be as long as the panel is wide, m/s; 19 m/s reach the next arrow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +60,31 @@ def extent_of(lat: Any, lon: Any, west: float = GLOBAL_WEST_DEG) -> Extent:
 
 
 def extent_around(lat: float, lon: float, height_deg: float, aspect: float = 1.25) -> Extent:
-    """A window around a place, kept within the poles; `aspect` is its width over its height."""
+    """A window around a place, kept within the poles.
+
+    Args:
+        lat: Latitude of its middle, degrees.
+        lon: Longitude of its middle, degrees.
+        height_deg: Its height, degrees.
+        aspect: Its width over its height in kilometers, so that windows look alike anywhere.
+    """
     south = min(max(lat - height_deg / 2, -90.0), 90.0 - height_deg)
-    half = height_deg * aspect / 2
+    half = height_deg * aspect / 2 / _narrowing(south, south + height_deg)
+    half = min(half, 180.0)
     return Extent(west=lon - half, east=lon + half, south=south, north=south + height_deg)
+
+
+def _narrowing(south: float, north: float) -> float:
+    """Length of a degree of longitude over one of latitude in a window, not less than 0.3."""
+    return max(float(np.cos(np.deg2rad((south + north) / 2))), 0.3)
+
+
+def height_over_width(extent: Extent) -> float:
+    """Shape of the map of a window; global maps are plate carree, windows true in the middle."""
+    degrees = (extent.north - extent.south) / (extent.east - extent.west)
+    if extent.east - extent.west >= 180.0:
+        return degrees
+    return degrees / _narrowing(extent.south, extent.north)
 
 
 def unrolled(lon: Any, extent: Extent) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -113,16 +136,14 @@ def _ticks(low: float, high: float) -> NDArray[np.float64]:
     return np.asarray(np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step)
 
 
-def draw_frame(axes: Any, extent: Extent, title: str = "", coast_color: str = INK) -> None:
+def draw_frame(axes: Any, extent: Extent, title: str = "") -> None:
     """Set the window, its degree ticks and its coastlines."""
     lines = coast_segments(extent.west, extent.east, extent.south, extent.north)
-    axes.add_collection(LineCollection(list(lines), colors=coast_color, linewidths=0.6, zorder=3))
+    axes.add_collection(LineCollection(list(lines), colors=COAST_COLOR, linewidths=0.55, zorder=3))
     axes.set_xlim(extent.west, extent.east)
     axes.set_ylim(extent.south, extent.north)
-    # At the middle latitude a degree of longitude is narrower; global maps stay plate carree.
-    is_regional = extent.east - extent.west < 180.0
-    middle = np.deg2rad((extent.south + extent.north) / 2)
-    axes.set_aspect(1.0 / max(np.cos(middle), 0.3) if is_regional else 1.0)
+    degrees = (extent.north - extent.south) / (extent.east - extent.west)
+    axes.set_aspect(height_over_width(extent) / degrees)
     x_ticks, y_ticks = _ticks(extent.west, extent.east), _ticks(extent.south, extent.north)
     signed = np.mod(x_ticks + 180.0, 360.0) - 180.0
     axes.set_xticks(x_ticks, [_degree_label(x, "E", "W") for x in signed])
@@ -188,7 +209,7 @@ def draw_wind(axes: Any, u: Any, v: Any, lat: Any, lon: Any, extent: Extent) -> 
         np.asarray(v)[window],
         color=INK,
         alpha=0.75,
-        width=0.0035,
+        width=0.004,
         scale=ARROW_SCALE_MS,
         zorder=6,
     )

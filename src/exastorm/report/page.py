@@ -11,6 +11,8 @@ from html import escape
 from pathlib import Path
 from typing import Protocol
 
+from exastorm.report.style import WIDTH_PX
+
 STYLE = """
 :root { color-scheme: light dark; --ink: #1f2933; --quiet: #52606d; --line: #d9dee4;
   --paper: #ffffff; --card: #f5f7fa; --accent: #0072b2; }
@@ -19,11 +21,11 @@ STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink);
   font: 17px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
-main { max-width: 1080px; margin: 0 auto; padding: 2.2rem 1.2rem 4rem; }
-h1 { font-size: clamp(1.6rem, 4.5vw, 2.3rem); line-height: 1.2; margin: 0 0 .6rem; }
+main { max-width: 1040px; margin: 0 auto; padding: 2.2rem 1.2rem 4rem; }
+h1 { font-size: clamp(1.5rem, 4.5vw, 2.1rem); line-height: 1.2; margin: 0 0 .6rem; }
 h2 { font-size: 1.35rem; margin: 3rem 0 .6rem; padding-top: .9rem;
   border-top: 1px solid var(--line); }
-p { max-width: 46rem; margin: .6rem 0; }
+p { max-width: 50rem; margin: .6rem 0; }
 p.lead { font-size: 1.12rem; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .8rem;
   margin: 1.4rem 0; }
@@ -34,15 +36,17 @@ p.lead { font-size: 1.12rem; }
 figure { margin: 1.4rem 0; }
 figure img { display: block; width: 100%; height: auto; background: #fff; border-radius: 10px;
   border: 1px solid var(--line); padding: .5rem; }
+figure.narrow img { max-width: 46rem; }
 figcaption, caption { color: var(--quiet); font-size: .93rem; text-align: left;
-  max-width: 46rem; margin-top: .5rem; }
+  max-width: 50rem; margin-top: .5rem; }
 .scroll { overflow-x: auto; margin: 1.2rem 0; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; min-width: 60%; }
 caption { caption-side: bottom; }
 th, td { padding: .42rem .9rem .42rem 0; text-align: right; border-bottom: 1px solid var(--line);
   white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; white-space: normal; }
-thead th { color: var(--quiet); font-weight: 600; font-size: .9rem; }
+th:first-child, td:first-child { text-align: left; white-space: normal; min-width: 11rem; }
+thead th { color: var(--quiet); font-weight: 600; font-size: .9rem; white-space: normal;
+  vertical-align: bottom; }
 details { background: var(--card); border-radius: 10px; padding: .6rem 1rem; margin: .8rem 0; }
 summary { cursor: pointer; font-weight: 600; }
 pre { overflow-x: auto; font-size: .82rem; line-height: 1.45; }
@@ -144,8 +148,11 @@ class Picture:
     def to_html(self) -> str:
         """The picture inside the page."""
         data = base64.b64encode(self.png).decode("ascii")
+        # The width of a PNG stands in bytes 16 to 19 (PNG specification, IHDR).
+        is_narrow = int.from_bytes(self.png[16:20], "big") < WIDTH_PX
+        kind = ' class="narrow"' if is_narrow else ""
         return (
-            f'<figure><img alt="{escape(self.alt or self.caption)}" '
+            f'<figure{kind}><img alt="{escape(self.alt or self.caption)}" '
             f'src="data:image/png;base64,{data}"><figcaption>{escape(self.caption)}</figcaption>'
             "</figure>"
         )

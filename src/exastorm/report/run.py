@@ -17,7 +17,7 @@ from exastorm.report.scenes import shared_times
 from exastorm.report.sections import (
     census_section,
     confusion_picture,
-    frequency_block,
+    frequency_section,
     join_words,
     map_section,
     skill_table,
@@ -71,7 +71,7 @@ def report_run(
     blocks: list[Block] = map_section(archive, class_maps, censuses[first], settings)
     blocks += _comparison_section(class_maps)
     blocks += census_section(censuses)
-    blocks.append(frequency_block(censuses[first], first, settings))
+    blocks += frequency_section(censuses[first], first, settings)
     if run is not None:
         blocks += training_section(*read_curves(run))
     blocks += provenance_section(archive, class_maps, run)

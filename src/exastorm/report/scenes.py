@@ -18,6 +18,9 @@ CYCLONE_WINDOW_DEG = 24.0
 RIVER_MARGIN_DEG = 8.0
 """Room around a river in its window."""
 
+WINDOW_ASPECT = 1.25
+"""Width of a window over its height."""
+
 MAX_WINDOW_DEG = 70.0
 """A taller window no longer shows more than the global map does."""
 
@@ -99,20 +102,22 @@ def _cyclone_scene(cyclones: pd.DataFrame) -> Scene:
     else:
         row = cyclones.loc[cyclones["area_km2"].idxmax()]
         words = f"the largest tropical cyclone, {row['area_km2']:,.0f} km²"
-    extent = extent_around(row["center_lat_deg"], row["center_lon_deg"], CYCLONE_WINDOW_DEG)
+    center = row["center_lat_deg"], row["center_lon_deg"]
+    extent = extent_around(*center, CYCLONE_WINDOW_DEG, WINDOW_ASPECT)
     return Scene(time=row["time"], extent=extent, words=words, name="cyclone")
 
 
 def _river_scene(row: pd.Series) -> Scene:
     """A window around a river, as wide as it needs."""
     width = (row["east_lon_deg"] - row["west_lon_deg"]) % 360.0
-    tall = row["north_lat_deg"] - row["south_lat_deg"] + 2 * RIVER_MARGIN_DEG
-    height = min(max(tall, (width + 2 * RIVER_MARGIN_DEG) / 1.25), MAX_WINDOW_DEG)
     middle_lat = (row["north_lat_deg"] + row["south_lat_deg"]) / 2
+    wide = width * np.cos(np.deg2rad(middle_lat)) + 2 * RIVER_MARGIN_DEG
+    tall = row["north_lat_deg"] - row["south_lat_deg"] + 2 * RIVER_MARGIN_DEG
+    height = min(max(tall, wide / WINDOW_ASPECT), MAX_WINDOW_DEG)
     middle_lon = row["west_lon_deg"] + width / 2
     return Scene(
         time=row["time"],
-        extent=extent_around(middle_lat, middle_lon, height),
+        extent=extent_around(middle_lat, middle_lon, height, WINDOW_ASPECT),
         words=f"the largest atmospheric river, {row['area_km2'] / 1e6:.1f} million km²",
         name="river",
     )

@@ -77,7 +77,8 @@ def map_section(
             file=archive.attrs.get("source"),
         )
     moment = choose_moment(census, times, settings.moment)
-    chosen = "" if settings.moment else ", the time with the most storms"
+    is_chosen = not settings.moment and len(times) > 1
+    chosen = ", the time with the most storms" if is_chosen else ""
     blocks: list[Block] = [
         Heading("On the map"),
         Picture(
@@ -131,38 +132,34 @@ def _close_up(
     return Picture(f"close_up_{scene.name}", to_png(figure), f"{words}.")
 
 
-def frequency_block(census: Census, name: str, settings: ReportSettings) -> Picture:
-    """How often each class covers each place."""
-    return Picture(
-        "frequency",
-        to_png(frequency_figure(census.frequency(), name, settings.west_deg)),
+def frequency_section(census: Census, name: str, settings: ReportSettings) -> list[Block]:
+    """How often each class covers each place; nothing where there is a single snapshot."""
+    if len(census.snapshots) < 2:
+        return []
+    caption = (
         f"Share of the {len(census.snapshots)} snapshots in which each place lies inside a storm. "
-        "Cyclones should keep to the warm oceans off the equator, rivers to the mid-latitudes.",
+        "Cyclones should keep to the warm oceans off the equator, rivers to the mid-latitudes."
     )
+    figure = frequency_figure(census.frequency(), name, settings.west_deg)
+    return [Picture("frequency", to_png(figure), caption)]
 
 
 def census_section(censuses: Mapping[str, Census]) -> list[Block]:
     """Counts, areas and rain, as a table and charts.
 
     Args:
-        censuses: Title to census; the first one is in the table.
+        censuses: Title to census.
     """
-    name, census = next(iter(censuses.items()))
-    table = Table(
-        [name, *(f"{s.name.replace('_', ' ')}s" for s in STORMS)],
-        [[label.strip(), *values] for label, values in census.rows()],
-        "Objects are connected cells of one class in one snapshot; storms are objects linked from "
-        "snapshot to snapshot.",
-    )
-    blocks: list[Block] = [Heading("Census"), table]
-    blocks.append(
-        Picture(
-            "counts",
-            to_png(counts_figure(censuses)),
-            "Storms in each snapshot. Lines that run together count alike, even where outlines "
-            "differ.",
+    blocks: list[Block] = [Heading("Census"), _census_table(censuses)]
+    if any(len(census.snapshots) > 1 for census in censuses.values()):
+        blocks.append(
+            Picture(
+                "counts",
+                to_png(counts_figure(censuses)),
+                "Storms in each snapshot. Lines that run together count alike, even where "
+                "outlines differ.",
+            )
         )
-    )
     if any(c.has_rain for c in censuses.values()):
         blocks.append(
             Picture(
@@ -173,6 +170,23 @@ def census_section(censuses: Mapping[str, Census]) -> list[Block]:
             )
         )
     return blocks
+
+
+def _census_table(censuses: Mapping[str, Census]) -> Table:
+    """The figures of all censuses beside each other."""
+    rows: dict[str, list[str]] = {}
+    for number, census in enumerate(censuses.values()):
+        for label, values in census.rows():
+            # A figure that an earlier census lacked leaves dashes there.
+            missing = ["–"] * (number * len(STORMS) - len(rows.get(label, [])))
+            rows[label] = [*rows.get(label, []), *missing, *values]
+    titles = [f"{name}: {storm.short_name}" for name in censuses for storm in STORMS]
+    return Table(
+        ["", *titles],
+        [[label.strip(), *values] for label, values in rows.items()],
+        "TC are tropical cyclones, AR atmospheric rivers. Objects are connected cells of one class "
+        "in one snapshot; storms are objects linked from snapshot to snapshot.",
+    )
 
 
 def training_section(

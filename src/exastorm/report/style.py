@@ -12,7 +12,7 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from exastorm.variables import CLASSES
+from exastorm.variables import BACKGROUND, CLASSES
 
 WIDTH_PX = 1400
 DPI = 140
@@ -22,9 +22,13 @@ INK = "#1F2933"
 QUIET = "#7B8794"
 """Ticks, grid lines, second-rank text."""
 PAPER = "#FFFFFF"
-SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+SERIES = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Colors of curves, told apart by the color-blind too (Wong 2011, Nature Methods 8)."""
 CLASS_COLORS = {c.flag: c.color for c in CLASSES}
+CURVE_COLORS = {"mean": INK} | {
+    c.short_name: c.color if c.flag != BACKGROUND else "#9AA5B1" for c in CLASSES
+}
+"""Colors of curves that belong to a class, or to all of them."""
 
 
 def new_figure(height_px: int, width_px: int = WIDTH_PX) -> Figure:
@@ -60,8 +64,9 @@ def style_chart(axes: Any, title: str = "") -> None:
 
 
 def add_legend(axes: Any, **options: Any) -> None:
-    """A legend without a box."""
-    axes.legend(frameon=False, fontsize=FONT_SIZE_PT - 1, labelcolor=INK, **options)
+    """A legend without a box; in one row above the axes, at the right, unless told where."""
+    where = {"loc": "lower right", "bbox_to_anchor": (1.0, 0.98), "ncols": 8, "borderpad": 0.2}
+    axes.legend(frameon=False, fontsize=FONT_SIZE_PT - 1, labelcolor=INK, **(where | options))
 
 
 def to_png(figure: Figure) -> bytes:

@@ -22,6 +22,7 @@ from exastorm.errors import InputError
 from exastorm.grid import is_global_in_longitude
 from exastorm.samples.sampler import IntArray, SamplePlan, batch_of, epoch_order
 from exastorm.samples.shards import SampleStore
+from exastorm.variables import NUM_CLASSES
 
 VALUES_AT_ONCE = 32_768
 """Values scaled at a time: 128 KB stay in a core's cache, and torch does not split such small work
@@ -63,6 +64,8 @@ class SegmentationDataset(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor]
             InputError: If the split is empty, or rolls are asked for on a grid that does not go
                 round the globe.
         """
+        if len(class_weights) != NUM_CLASSES:
+            raise ValueError(f"class_weights must be {NUM_CLASSES}, got {len(class_weights)}")
         if roll and not is_global_in_longitude(store.index.lon):
             raise InputError("roll needs longitudes that go round the globe", file=store.path)
         self.store = store

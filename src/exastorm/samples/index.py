@@ -8,6 +8,7 @@ the field (C, H, W) in `dtype`, then the class map (H, W) int8, then zeros up to
 
 import dataclasses
 import json
+import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -198,9 +199,12 @@ ADAPTER = TypeAdapter(SampleIndex)
 
 
 def write_index(index: SampleIndex, folder: Path) -> None:
-    """Write `index.json` in one move."""
+    """Write `index.json` in one move, once its bytes are on disk."""
     partial = folder / (INDEX_NAME + ".partial")
-    partial.write_bytes(ADAPTER.dump_json(index, indent=1))
+    with partial.open("wb") as file:
+        file.write(ADAPTER.dump_json(index, indent=1))
+        file.flush()
+        os.fsync(file.fileno())
     partial.replace(folder / INDEX_NAME)
 
 

@@ -60,6 +60,13 @@ def _time_positions(times: Any, wanted: Any, source: str | None) -> IntArray:
     """
     if len(wanted) == 0 or len(times) == 0:
         raise InputError("must hold at least one time", file=source, variable="time")
+    if not all(hasattr(t[0], "calendar") for t in (times, wanted)):
+        raise InputError(
+            "times must be cftime datetimes (open with use_cftime), got"
+            f" {type(times[0]).__name__} and {type(wanted[0]).__name__}",
+            file=source,
+            variable="time",
+        )
     check_times(wanted, source)
     if times[0].calendar != wanted[0].calendar:
         raise InputError(

@@ -130,9 +130,9 @@ def _make_room(out: Path, overwrite: bool) -> None:
         raise InputError("must be a folder", file=out)
     out.mkdir(parents=True, exist_ok=True)
     for split in SPLITS:
-        for pattern in (f"{split}-[0-9]*.bin", f"{split}-[0-9]*.bin{PARTIAL}"):
-            for stale in out.glob(pattern):
-                stale.unlink()
+        name = f"{split}-{'[0-9]' * 5}.bin"
+        for stale in (*out.glob(name), *out.glob(name + PARTIAL)):
+            stale.unlink()
 
 
 def _stream(
@@ -148,12 +148,14 @@ def _stream(
     kept = np.flatnonzero(splits != DROPPED)
     fields = dataset[list(settings.channels)]
     maps = labels[settings.label]
+    field = np.empty((len(fields.data_vars), fields.sizes["lat"], fields.sizes["lon"]), np.float32)
     with ProgressBar("prepare", len(kept)) as bar:
         for block in _blocks(fields, positions, kept):
             field_block, label_block = _load(fields, maps, positions[block], block)
             for k, number in enumerate(block):
                 time = labels["time"].values[number]
-                field = np.stack([v[k] for v in field_block]).astype(np.float32, copy=False)
+                for channel, values in zip(field, field_block, strict=True):
+                    channel[...] = values[k]
                 try:
                     _record(recorders[splits[number]], field, label_block[k], time, settings)
                 except _BadSampleError as bad:

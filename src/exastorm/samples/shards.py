@@ -5,6 +5,7 @@ docs/choices.md): a sample is one aligned read into a buffer that is used again,
 threads, with no lock and no copy. What the bytes mean stands in the index.
 """
 
+import contextlib
 import hashlib
 import os
 from collections import OrderedDict
@@ -95,7 +96,9 @@ class ShardWriter:
     def discard(self) -> None:
         """Remove everything written, finished or not."""
         if self._file is not None:
-            self._file.close()
+            # On a full disk closing fails once more; what was written must go all the same.
+            with contextlib.suppress(OSError):
+                self._file.close()
             (self._folder / (self._name() + PARTIAL)).unlink(missing_ok=True)
             self._file = None
         for shard in self.shards:

@@ -17,15 +17,13 @@ from numpy.typing import NDArray
 
 from exastorm.errors import InputError
 from exastorm.progress import ProgressBar
+from exastorm.readers.regrid import is_same_grid
 from exastorm.storms.linker import StormLinker
 from exastorm.storms.measures import MM_PER_DAY, measured_fields
 from exastorm.storms.objects import SHAPE_COLUMNS, Grid, find_objects
 from exastorm.storms.results import Census
 from exastorm.storms.settings import CensusSettings
 from exastorm.variables import CLASSES, NUM_CLASSES
-
-GRID_TOLERANCE_DEG = 1e-3
-"""Largest difference between two files' coordinates; single precision rounds by 1e-5 near 360."""
 
 
 @dataclass
@@ -113,15 +111,13 @@ def matching_steps(class_maps: xr.Dataset, archive: xr.Dataset) -> NDArray[np.in
         InputError: If the grids or calendars differ, or a time is missing.
     """
     file = archive.attrs.get("source")
-    for name in ("lat", "lon"):
-        ours, theirs = class_maps[name].values, archive[name].values
-        if ours.shape != theirs.shape or not np.allclose(ours, theirs, atol=GRID_TOLERANCE_DEG):
-            raise InputError(
-                f"must be on the grid of the class maps ({ours.size} values from {ours[0]:g} to "
-                f"{ours[-1]:g}), got {theirs.size} from {theirs[0]:g} to {theirs[-1]:g}",
-                file=file,
-                variable=name,
-            )
+    ours, theirs = ((data["lat"].values, data["lon"].values) for data in (class_maps, archive))
+    if not is_same_grid(ours, theirs):
+        raise InputError(
+            f"must be on the grid of the class maps, {grid_words(*ours)}, "
+            f"got {grid_words(*theirs)}",
+            file=file,
+        )
     calendars = [str(data["time"].dt.calendar) for data in (class_maps, archive)]
     if calendars[0] != calendars[1]:
         raise InputError(
@@ -137,6 +133,11 @@ def matching_steps(class_maps: xr.Dataset, archive: xr.Dataset) -> NDArray[np.in
             time=missing[0],
         )
     return steps
+
+
+def grid_words(lat: Any, lon: Any) -> str:
+    """A grid in a few words, for messages."""
+    return f"{lat.size} x {lon.size} from {lat[0]:g}, {lon[0]:g} to {lat[-1]:g}, {lon[-1]:g}"
 
 
 def _blocks(num_times: int, size: int) -> Iterator[slice]:

@@ -7,7 +7,8 @@ import xarray as xr
 
 from exastorm.errors import InputError
 from exastorm.progress import track
-from exastorm.storms.census import GRID_TOLERANCE_DEG
+from exastorm.readers.regrid import is_same_grid
+from exastorm.storms.census import grid_words
 from exastorm.storms.skill import ConfusionMatrix
 
 TIMES_PER_BLOCK = 16
@@ -27,14 +28,13 @@ def compare_class_maps(predicted: xr.Dataset, reference: xr.Dataset) -> dict[str
     Raises:
         InputError: If they share no time, or are on different grids.
     """
-    for name in ("lat", "lon"):
-        a, b = predicted[name].values, reference[name].values
-        if a.shape != b.shape or not np.allclose(a, b, atol=GRID_TOLERANCE_DEG):
-            raise InputError(
-                f"two sets of class maps must be on one grid, got {a.size} and {b.size} values of "
-                f"{name}",
-                file=predicted.attrs.get("source"),
-            )
+    ours, theirs = ((data["lat"].values, data["lon"].values) for data in (predicted, reference))
+    if not is_same_grid(ours, theirs):
+        raise InputError(
+            f"two sets of class maps must be on one grid, got {grid_words(*ours)} and "
+            f"{grid_words(*theirs)}",
+            file=predicted.attrs.get("source"),
+        )
     times = np.intersect1d(predicted["time"].values, reference["time"].values)
     if times.size == 0:
         raise InputError(

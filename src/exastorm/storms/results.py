@@ -206,13 +206,13 @@ class Census:
 
 FIGURE_LABELS: tuple[tuple[str, str], ...] = (
     ("num_storms", "storms, linked in time"),
-    ("num_objects", "objects (one storm counts once a snapshot)"),
+    ("num_objects", "objects in all snapshots"),
     ("num_objects_north", "  centered north of the equator"),
     ("num_objects_south", "  centered south of the equator"),
     ("objects_per_snapshot", "objects a snapshot, mean"),
     ("max_objects_in_a_snapshot", "objects a snapshot, most"),
     ("num_snapshots_with_any", "snapshots with any"),
-    ("mean_object_area_km2", "mean area of an object (km2)"),
+    ("mean_object_area_km2", "mean area of an object (km²)"),
     ("area_share_percent", "share of the area (%)"),
     ("mean_rain_mmday", "mean rain inside (mm/day)"),
     ("rain_share_percent", "share of all rain (%)"),

@@ -213,14 +213,21 @@ def read_channels(file: tuple[str, DeepcamLayout], names: Sequence[str]) -> NDAr
         data = _dataset(hdf5, "climate/data", path)
         if layout.channels_last:
             # A whole read costs no more than one channel of it: the bytes lie interleaved.
-            cube = np.moveaxis(data[()], 2, 0)[wanted]
+            cube = _channels_first(data[()], wanted)
         else:
-            cube = np.stack([data[channel] for channel in wanted])
-    cube = np.ascontiguousarray(cube, dtype=np.float32)
+            cube = np.stack([data[channel] for channel in wanted]).astype(np.float32, copy=False)
     if layout.half_precision:
         # Pressures above 65504 Pa do not fit into half precision and were stored as infinite.
         cube[np.isinf(cube)] = np.nan
     return cube
+
+
+def _channels_first(values: NDArray[Any], channels: list[int]) -> NDArray[np.float32]:
+    """Channels (C, H, W) of interleaved values (H, W, 16), a row at a time to stay in the cache."""
+    out = np.empty((len(channels), *values.shape[:2]), dtype=np.float32)
+    for row, pixels in enumerate(values):
+        out[:, row] = pixels.T[channels]
+    return out
 
 
 def read_labels(file: tuple[str, DeepcamLayout], label_set: int) -> NDArray[np.int8]:

@@ -121,7 +121,9 @@ class GriddedArray(BackendArray):  # type: ignore[misc]
         indices = [np.arange(n)[k] for n, k in zip(self.shape, lead, strict=False)]
         values = self._weights.apply(self._field.read(*(np.atleast_1d(i) for i in indices)))
         kept = tuple(0 if np.ndim(i) == 0 else slice(None) for i in indices)
-        return np.asarray(values[(*kept, rows)][..., columns] if kept else values[rows][..., columns])
+        return np.asarray(
+            values[(*kept, rows)][..., columns] if kept else values[rows][..., columns]
+        )
 
 
 def gridded(

@@ -18,8 +18,8 @@ from exastorm.readers.opening import Header
 COLUMN_DIMS = ("ncol", "ncol_d", "n_face", "nCells", "ncells", "cell", "grid_size")
 """Dimensions of columns: CAM-SE and E3SM; UGRID; MPAS; ICON; SCRIP."""
 
-MESH_ROLES = ("mesh_topology", "face_node_connectivity", "edge_node_connectivity")
-"""Values of UGRID's attribute `cf_role`, which no field has."""
+PLACES = ("latitude", "longitude", "x", "y", "z")
+"""Standard names, with those of UGRID writers, of where columns are."""
 
 LAT_NAMES = ("lat", "latitude", "clat", "latCell", "grid_center_lat")
 LON_NAMES = ("lon", "longitude", "clon", "lonCell", "grid_center_lon")
@@ -35,14 +35,10 @@ def column_dim(header: Header) -> str | None:
 
 
 def _is_field(header: Header, name: str) -> bool:
-    """False for coordinates and the tables of a mesh."""
+    """False for coordinates and the tables of a mesh: these have no units or are places."""
     attrs = header.variable_attrs[name]
-    is_coordinate = name in (*LAT_NAMES, *LON_NAMES) or attrs.get("standard_name") in (
-        "latitude",
-        "longitude",
-    )
-    is_number = str(header.kinds.get(name, "f")) in "f"
-    return is_number and not is_coordinate and attrs.get("cf_role") not in MESH_ROLES
+    is_place = name in (*LAT_NAMES, *LON_NAMES) or attrs.get("standard_name") in PLACES
+    return "units" in attrs and not is_place
 
 
 def find_columns(dataset: xr.Dataset, dim: str, file: str) -> tuple[FloatArray, FloatArray] | None:
@@ -70,7 +66,9 @@ def mesh_dim(mesh: xr.Dataset, dim: str, size: int) -> str | None:
     """The dimension of a mesh file that means the columns of a data file, None without one."""
     if mesh.sizes.get(dim) == size:
         return dim
-    fitting = [str(d) for d, n in mesh.sizes.items() if n == size and _coordinate_names(mesh, str(d))]
+    fitting = [
+        str(d) for d, n in mesh.sizes.items() if n == size and _coordinate_names(mesh, str(d))
+    ]
     return fitting[0] if fitting else None
 
 

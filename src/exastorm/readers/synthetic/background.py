@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from exastorm.readers.synthetic.canvas import Canvas
 from exastorm.readers.synthetic.climatology import AIR_DENSITY, MeanState, mean_state
 from exastorm.readers.synthetic.earth import KM_PER_DEGREE, Earth, gradient, make_earth
-from exastorm.readers.synthetic.noise import LAYERS, Noise, gradient_per_meter
+from exastorm.readers.synthetic.noise import LAYERS, Noise, gradient_per_meter, resolved_variance
 from exastorm.readers.synthetic.profiles import july_share
 from exastorm.readers.synthetic.settings import YEAR_LENGTH_DAYS, SyntheticSettings
 
@@ -40,22 +40,27 @@ VAPOR_RIDGE_DEG = 3.5
 VAPOR_WIND_HOURS = 22.0
 """How long the wind has carried moisture along, hours: far enough to draw tongues of it."""
 
-VAPOR_STIR_DEG = 2.0
+VAPOR_STIR_DEG = 2.2
 """Deviation of where moisture comes from due to smaller whirls, which draw them into filaments."""
 
 RAIN_THRESHOLD = 0.9
 """Rain starts where moisture, lift and chance pass this, so that it rains on about 15 % of the
 points (Trenberth et al. 2017, J. Hydrometeor. 18, 1393: 11 % of the time at any place)."""
 
-LIFTED_RAIN = 7.0
+LIFTED_RAIN = 7.5
 """Factor that gives the lifted rain its zonal mean."""
 
 CONVECTION_VAPOR = 44.0
 """Precipitable water from which tropical columns convect, kg m-2 (Bretherton et al. 2004, figure 2:
 rain sets in at 65 % of saturated columns of some 65 kg m-2)."""
 
-DEEP_RAIN = 9.0e-10
+CELL_WEIGHTS = {"showers": 1.3, "vapor": 0.8}
+"""How far the logarithm of convective rain varies with each layer of noise: to a factor of 4.6, as
+rain of 0.25 degrees does (Kedem and Chiu 1987, Proc. Natl. Acad. Sci. 84, 901, on its lognormality)."""
+
+DEEP_RAIN = 5.0e-10
 """Convective rain per squared excess over that, m s-1 per (kg m-2)2: 8 mm a day at 58."""
+
 
 @lru_cache(maxsize=2)
 def noise_of(seed: int, height: int, width: int) -> Noise:
@@ -186,9 +191,13 @@ def _fetch(field: FloatArray, earth: Earth, north: FloatArray, east: FloatArray)
     flat, start = field.ravel(), low_row * width
     next_column = low_column + 1
     next_column[next_column == width] = 0
-    lower = flat[start + low_column] * (1.0 - column_share) + flat[start + next_column] * column_share
+    lower = (
+        flat[start + low_column] * (1.0 - column_share) + flat[start + next_column] * column_share
+    )
     start = start + width
-    upper = flat[start + low_column] * (1.0 - column_share) + flat[start + next_column] * column_share
+    upper = (
+        flat[start + low_column] * (1.0 - column_share) + flat[start + next_column] * column_share
+    )
     return np.asarray(lower * (1.0 - row_share) + upper * row_share)
 
 
@@ -209,6 +218,13 @@ def _showers(
     rising = 0.055 * v_wave * _hemisphere(earth)
     chance = strength * (0.5 * noise["showers"] + 0.4 * noise["vapor"])
     excess = np.maximum(chance + rising + 2.2 * moist - RAIN_THRESHOLD, 0.0)
-    cells = np.exp(strength * (1.3 * noise["showers"] + 0.8 * noise["vapor"]) - 1.16)
+    cells = np.exp(
+        sum(
+            strength * weight * noise[name]
+            # Keeps the mean of the exponential at 1, whatever part of the noise the grid holds.
+            - 0.5 * (strength * weight) ** 2 * resolved_variance(name, *earth.shape)
+            for name, weight in CELL_WEIGHTS.items()
+        )
+    )
     deep = np.maximum(vapor * mean.altitude_share - CONVECTION_VAPOR, 0.0) ** 2
-    return mean.rain * excess**1.5 * LIFTED_RAIN + DEEP_RAIN * deep * cells
+    return mean.rain * excess**2 * LIFTED_RAIN + DEEP_RAIN * deep * cells

@@ -39,6 +39,9 @@ WARM_CORE_LEVELS = {"lower": 0.60, "t500": 0.95, "t400": 1.35, "middle": 1.45, "
 """Warmth of a warm core at levels and in layers over its mean of 1000-200 hPa: greatest near 300 hPa
 (Frank 1977, Mon. Wea. Rev. 105, 1119, figure 8). The layers' thicknesses add up to the mean's."""
 
+HEAVIEST_RAIN = 2.5e-5
+"""Rain that three-hourly means of a 0.25-degree cell stay below, m s-1: 90 mm an hour."""
+
 DIURNAL_RANGE = (0.4, 5.0)
 """Half the daily range of air temperature at sea and inland, K (Dai and Trenberth 2004, J. Climate
 17, 930)."""
@@ -55,7 +58,7 @@ def channels(canvas: Canvas, with_optional: bool) -> Fields:
     fields |= _near_surface(canvas)
     fields |= _winds(canvas)
     fields["TMQ"] = canvas.vapor * canvas.mean.altitude_share
-    fields["PRECT"] = canvas.rain
+    fields["PRECT"] = canvas.rain / (1.0 + canvas.rain / HEAVIEST_RAIN)
     fields |= _humidity(canvas, fields)
     if with_optional:
         fields |= _transport(fields)
@@ -129,7 +132,9 @@ def _winds(canvas: Canvas) -> Fields:
     earth, mean = canvas.earth, canvas.mean
     # Below the highest mountains the level is inside the ground and the wind is what is left.
     left = 1.0 - 0.75 * np.clip(earth.terrain / 3000.0, 0.0, 1.0)
-    gusts = 1.0 + 0.25 * np.clip(np.abs(earth.roughness) / 400.0, 0.0, 1.0) * canvas.noise["showers"]
+    gusts = (
+        1.0 + 0.25 * np.clip(np.abs(earth.roughness) / 400.0, 0.0, 1.0) * canvas.noise["showers"]
+    )
     u, v = canvas.u850 * left * gusts, canvas.v850 * left * gusts
     ratio = SEA_FRICTION[0] + (LAND_FRICTION[0] - SEA_FRICTION[0]) * earth.land
     turn = np.deg2rad(SEA_FRICTION[1] + (LAND_FRICTION[1] - SEA_FRICTION[1]) * earth.land)
@@ -158,8 +163,8 @@ def saturation_humidity(kelvin: FloatArray, pressure: FloatArray) -> FloatArray:
 def _humidity(canvas: Canvas, fields: Fields) -> Fields:
     """Humidity at 2 m: air over the sea near 80 %, drier and moister with the column above it."""
     usual = np.maximum(canvas.mean.vapor, 0.3)
-    relative = 0.78 - 0.08 * canvas.earth.continent + 0.16 * np.log(
-        np.maximum(canvas.vapor, 0.1) / usual
+    relative = (
+        0.78 - 0.08 * canvas.earth.continent + 0.16 * np.log(np.maximum(canvas.vapor, 0.1) / usual)
     )
     desert = np.clip(canvas.mean.t2m - 283.0 - 0.45 * canvas.mean.vapor, 0.0, 20.0) / 20.0
     relative = np.clip(relative - 0.5 * desert * canvas.earth.continent, 0.12, 0.99)

@@ -24,7 +24,10 @@ from exastorm.readers.synthetic.earth import make_earth
 from exastorm.readers.synthetic.lows import paint_systems
 from exastorm.readers.synthetic.quantize import quantize
 from exastorm.readers.synthetic.settings import EPOCH, SyntheticSettings
+from exastorm.readers.synthetic.truth import true_tracks
 from exastorm.variables import ATMOSPHERIC_RIVER, CHANNEL_NAMES, OPTIONAL, TROPICAL_CYCLONE
+
+__all__ = ["SyntheticSettings", "synthetic_dataset", "true_tracks"]
 
 BLOCK_LENGTH = 8
 """Snapshots a task makes: a day of three-hourly output, as a CAM h2 file holds."""
@@ -76,7 +79,11 @@ def synthetic_dataset(settings: SyntheticSettings) -> xr.Dataset:
         static = {"LANDFRAC": earth.land, "PHIS": earth.terrain * STANDARD_GRAVITY}
         for name, values in static.items():
             data[name] = (DIMS[1:], quantize(name, values), field_attrs(name))
-    data["truth"] = (DIMS, arrays["truth"], {"long_name": "true class of each point", **CLASS_ATTRS})
+    data["truth"] = (
+        DIMS,
+        arrays["truth"],
+        {"long_name": "true class of each point", **CLASS_ATTRS},
+    )
     times = cftime.num2date(settings.hours(), EPOCH, calendar=settings.calendar)
     dataset = xr.Dataset(
         data,

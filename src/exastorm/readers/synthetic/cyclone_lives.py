@@ -5,12 +5,13 @@ an error of its own, grows logistically toward its peak, no further than the sea
 and decays over land, over cold water and with age.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from exastorm.grid import great_circle_km
 from exastorm.land import coast_table
 from exastorm.readers.synthetic.best_tracks import (
     BASINS,
@@ -23,8 +24,9 @@ from exastorm.readers.synthetic.best_tracks import (
     Basin,
 )
 from exastorm.readers.synthetic.climatology import sea_temperature
+from exastorm.readers.synthetic.geometry import smooth_step
 from exastorm.readers.synthetic.settings import SyntheticSettings, random_stream
-from exastorm.readers.synthetic.tracks import BIN_HOURS, Track, glide
+from exastorm.readers.synthetic.tracks import BIN_HOURS, Place, Track, alive, glide
 
 FloatArray = NDArray[np.float64]
 
@@ -35,7 +37,11 @@ GENESIS_WIND = 12.0
 """Maximum wind at birth, m s-1: where `best_tracks` counts genesis."""
 
 DEATH_WIND = 11.0
-"""A storm that has been stronger and falls below this is no more, m s-1."""
+"""A storm that falls below this is no more, m s-1."""
+
+SHEARED_KM = (300.0, 1000.0)
+"""Distances of two storms within which the younger is gone, and beyond which it is unharmed, km:
+they begin to interact at some 1400 km and merge at some 300 (Brand 1970, J. Appl. Meteor. 9, 433)."""
 
 LONGEST_HOURS = 480.0
 """No storm lives longer than 20 days (the best tracks' median is 5, few are beyond)."""
@@ -68,6 +74,26 @@ class Cyclone:
     size: float
     wetness: float
     turn: float
+
+
+def cyclones_at(settings: SyntheticSettings, hour: float) -> list[tuple[Cyclone, Place]]:
+    """Tropical cyclones alive at an hour and their places, the oldest first.
+
+    Where two come close the younger is sheared by the older: its wind falls with their distance.
+    """
+    storms = alive(lambda number: cyclones_born(settings, number), hour, LONGEST_HOURS)
+    storms.sort(key=lambda storm: storm.track.born_hour)
+    present: list[tuple[Cyclone, Place]] = []
+    for storm in storms:
+        place = storm.track.at(hour)
+        left = 1.0
+        for _, older in present:
+            gap = float(great_circle_km(place.lat, place.lon, older.lat, older.lon))
+            left = min(left, float(smooth_step(gap, *SHEARED_KM)))
+        place = replace(place, strength=left * place.strength)
+        if place.strength >= 0.5 * DEATH_WIND:
+            present.append((storm, place))
+    return present
 
 
 @lru_cache(maxsize=512)
@@ -108,7 +134,7 @@ def _live(
     errors = stream.standard_normal(4)
     lat_path, lon_path = _drift(lat, lon, errors)
     winds = _intensify(settings.year_phase(born_hour), lat_path, lon_path, peak, days)
-    size, wetness = np.exp(0.22 * stream.standard_normal()), np.exp(0.15 * stream.standard_normal())
+    size, wetness = np.exp(0.22 * stream.standard_normal()), np.exp(0.08 * stream.standard_normal())
     turn = float(stream.random() * 2.0 * np.pi)
     if winds.size < 24:
         return None
@@ -161,7 +187,8 @@ def _intensify(
     on_land = coast_distance_along(lat, lon) < 0.0
     # A logistic curve from the genesis wind reaches 95 % of the peak after `days`.
     rate = np.log(max(peak / GENESIS_WIND - 1.0, 0.3) * 19.0) / (days * 24.0)
-    winds, wind, strongest = [], GENESIS_WIND, GENESIS_WIND
+    winds: list[float] = []
+    wind = GENESIS_WIND
     for step in range(lat.size):
         if on_land[step]:
             if not winds:
@@ -174,7 +201,6 @@ def _intensify(
             grows = rate * wind * (1.0 - wind / limit) if wind < limit else (limit - wind) / 24.0
             wind += grows * STEP_HOURS
         winds.append(wind)
-        strongest = max(strongest, wind)
         if wind < DEATH_WIND or abs(lat[step]) > 48.0:
             break
     return np.asarray(winds)

@@ -4,10 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exastorm.readers.synthetic.canvas import Canvas
-from exastorm.readers.synthetic.cyclone_lives import LONGEST_HOURS, Cyclone, cyclones_born
+from exastorm.readers.synthetic.cyclone_lives import Cyclone, cyclones_at
 from exastorm.readers.synthetic.geometry import Patch, Spiral, patch_at, smooth_step
 from exastorm.readers.synthetic.settings import SyntheticSettings
-from exastorm.readers.synthetic.tracks import Place, alive
+from exastorm.readers.synthetic.tracks import Place
 from exastorm.readers.synthetic.vortex import (
     OUTER_KM,
     RADII_KM,
@@ -34,9 +34,8 @@ the upper end of what radar shows (Willoughby et al. 1984, J. Atmos. Sci. 41, 31
 
 def paint_cyclones(canvas: Canvas, settings: SyntheticSettings) -> None:
     """Add every tropical cyclone alive at the canvas's hour."""
-    storms = alive(lambda number: cyclones_born(settings, number), canvas.hour, LONGEST_HOURS)
-    for storm in storms:
-        _paint(canvas, storm, storm.track.at(canvas.hour))
+    for storm, place in cyclones_at(settings, canvas.hour):
+        _paint(canvas, storm, place)
 
 
 def _paint(canvas: Canvas, storm: Cyclone, place: Place) -> None:

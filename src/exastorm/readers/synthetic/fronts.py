@@ -24,6 +24,17 @@ RIVER_SURPLUS = 4.0
 """And where that makes at least this much vapor, kg m-2."""
 
 
+MOISTEST = 50.0
+"""Precipitable water that no band exceeds, kg m-2."""
+
+DRY_SLOT = 0.35
+"""Share of the vapor that is missing behind a strong front."""
+
+TROPICS_EDGE_DEG = (14.0, 24.0)
+"""Latitudes between which a band begins: rivers are exports from the tropics (ARTMIP's definitions
+leave out what lies within 15 to 20 degrees; Shields et al. 2018, Geosci. Model Dev. 11, 2455)."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Band:
     """One moist filament.
@@ -49,25 +60,33 @@ class Band:
     rain: float
 
 
-def band_share(canvas: Canvas, patch: Patch, band: Band) -> tuple[FloatArray, FloatArray]:
-    """How much a band rules each point, 0 to about 1, and the distance from its center line, km."""
+def band_share(
+    canvas: Canvas, patch: Patch, band: Band
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """How much a band rules each point, the distance from its axis (km), and its ends (0 beyond)."""
     frayed = 90.0 * canvas.noise["stir"][patch.where]
     offset = band.spiral.offset_km(patch) + frayed
     distance = patch.distance_km
     width = band.half_width_km * (0.75 + 0.5 * distance / band.tail_km)
     ends = smooth_step(distance, 0.3 * band.head_km, 1.5 * band.head_km)
     ends = ends * smooth_step(distance, band.tail_km, 0.75 * band.tail_km)
-    return np.exp(-0.5 * (offset / width) ** 2) * ends, offset
+    # The tail ends where the moist tropics begin; beyond there is no band to tell from them.
+    lat = np.abs(canvas.earth.lat[patch.where[0][:, 0]])[:, None]
+    ends = ends * smooth_step(lat, *TROPICS_EDGE_DEG)
+    return np.exp(-0.5 * (offset / width) ** 2) * ends, offset, ends
 
 
 def paint_band(canvas: Canvas, patch: Patch, band: Band, strength: float) -> NDArray[np.bool_]:
     """Add a band's vapor, wind and rain; returns where it is a river."""
-    share, offset = band_share(canvas, patch, band)
+    share, offset, ends = band_share(canvas, patch, band)
     lat = canvas.earth.lat[patch.where[0][:, 0]][:, None]
     came_from = np.sign(lat) * np.maximum(np.abs(lat) - band.origin_deg, 5.0)
     source = zonal_mean("vapor", came_from, canvas.phase) + band.surplus
+    source = np.minimum(source, MOISTEST)
     patchy = 1.0 + 0.18 * canvas.noise["vapor"][patch.where]
-    vapor = canvas.vapor[patch.where]
+    # The air behind the front has come down from above and is dry (Browning 1997, Meteorol. Appl. 4).
+    behind = np.exp(-0.5 * ((offset + 2.6 * band.half_width_km) / (1.2 * band.half_width_km)) ** 2)
+    vapor = canvas.vapor[patch.where] * (1.0 - DRY_SLOT * strength * behind * ends)
     missing = np.maximum(source * patchy - vapor, 0.0)
     added = strength * share * missing
     canvas.vapor[patch.where] = vapor + added

@@ -48,18 +48,22 @@ class Kind:
 
 
 KINDS: tuple[Kind, ...] = (
-    Kind(name="low_north_pacific", alive=(4.2, 2.6), lats=(34, 48), lons=(130, 215), east=(7, 15),
+    Kind(name="low_north_pacific", alive=(4.2, 2.6), lats=(36, 51), lons=(130, 215), east=(7, 15),
          poleward=(1, 4), days=(4, 7), is_river=True),
-    Kind(name="low_north_atlantic", alive=(3.6, 2.2), lats=(34, 50), lons=(280, 335), east=(7, 14),
+    Kind(name="low_north_atlantic", alive=(3.6, 2.2), lats=(36, 53), lons=(280, 335), east=(7, 14),
          poleward=(1, 4.5), days=(4, 7), is_river=True),
     Kind(name="low_eurasia", alive=(1.6, 1.3), lats=(40, 54), lons=(5, 100), east=(6, 12),
          poleward=(0, 3), days=(3, 6), is_river=True),
-    Kind(name="low_southern", alive=(6.0, 7.5), lats=(-54, -34), lons=(0, 360), east=(8, 16),
+    Kind(name="low_southern", alive=(6.0, 7.5), lats=(-56, -36), lons=(0, 360), east=(8, 16),
          poleward=(1, 4), days=(4, 7), is_river=True),
     Kind(name="cutoff_north", alive=(1.8, 1.4), lats=(24, 42), lons=(0, 360), east=(-2, 7),
          poleward=(-1, 1.5), days=(3, 6)),
     Kind(name="cutoff_south", alive=(1.4, 1.8), lats=(-42, -24), lons=(0, 360), east=(-1, 8),
          poleward=(-1, 1.5), days=(3, 6)),
+    Kind(name="hybrid_north", alive=(0.25, 0.2), lats=(25, 42), lons=(0, 360), east=(-1, 7),
+         poleward=(-0.5, 2), days=(2.5, 5)),
+    Kind(name="hybrid_south", alive=(0.2, 0.25), lats=(-42, -25), lons=(0, 360), east=(-1, 8),
+         poleward=(-0.5, 2), days=(2.5, 5)),
     Kind(name="monsoon_asia", alive=(0.1, 1.2), lats=(14, 23), lons=(80, 125), east=(-5, -1),
          poleward=(0, 1.2), days=(4, 8)),
     Kind(name="monsoon_africa", alive=(0.1, 1.0), lats=(9, 18), lons=(335, 395), east=(-9, -5),
@@ -77,7 +81,8 @@ KINDS: tuple[Kind, ...] = (
 )  # fmt: skip
 """All kinds. Lows live and move as in the climatologies of Hoskins and Hodges (2002, J. Atmos. Sci.
 59, 1041; 2005, J. Climate 18, 4108), cutoff lows as in Nieto et al. (2005, J. Climate 18, 3085),
-monsoon depressions as in Hurley and Boos (2015, Quart. J. Roy. Meteor. Soc. 141, 1049). Numbers of
+hybrid lows (subtropical storms, warm seclusions) as in Evans and Guishard (2009, Mon. Wea. Rev. 137,
+2065), monsoon depressions as in Hurley and Boos (2015, Quart. J. Roy. Meteor. Soc. 141, 1049). Numbers of
 lows are set for the share of atmospheric rivers in the labels of Kurth et al. (2018), those of
 decoys for imperfect rules."""
 

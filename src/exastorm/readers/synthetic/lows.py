@@ -31,11 +31,20 @@ RIVER_STRENGTH = 0.35
 """Strength of its low's life cycle from which a river is one in the truth."""
 
 
+FASTEST_WIND = 55.0
+"""Limit of the wind at 850 hPa outside tropical cyclones, m s-1: about the record of soundings."""
+
+
 def paint_systems(canvas: Canvas, settings: SyntheticSettings) -> None:
     """Add every low, plume and tongue alive at the canvas's hour."""
     systems = alive(lambda number: systems_born(settings, number), canvas.hour, LONGEST_HOURS)
     for system in systems:
         PAINTERS[system.kind.split("_")[0]](canvas, system, system.track.at(canvas.hour))
+    # Waves, lows and jets that happen to add up: what is slow passes, nothing exceeds the limit.
+    speed = (canvas.u850**2 + canvas.v850**2) / FASTEST_WIND**2
+    factor = 1.0 / np.sqrt(np.sqrt(1.0 + speed * speed))
+    canvas.u850 *= factor
+    canvas.v850 *= factor
 
 
 def spread(trait: float, low: float, high: float) -> float:
@@ -53,7 +62,7 @@ def river_band(traits: FloatArray, hour_turn: float) -> Band:
     """The band of a low with some traits, turned by an angle as the low ages, radians."""
     tail = spread(traits[3], 2600.0, 4600.0)
     winding = spread(traits[4], 0.45, 0.85)
-    bearing = np.deg2rad(spread(traits[5], -170.0, -140.0)) + hour_turn
+    bearing = np.deg2rad(spread(traits[5], -174.0, -146.0)) + hour_turn
     wetness = max(traits[2] - RIVER_WETNESS, 0.0) / (1.0 - RIVER_WETNESS)
     return Band(
         spiral=Spiral(radius_km=tail, bearing=float(bearing), winding=winding),
@@ -62,9 +71,15 @@ def river_band(traits: FloatArray, hour_turn: float) -> Band:
         half_width_km=spread(traits[6], 170.0, 310.0),
         origin_deg=spread(wetness, 18.0, 25.0),
         surplus=spread(wetness, 7.0, 14.0),
-        jet=spread(wetness, 10.0, 20.0),
+        jet=spread(wetness, 5.0, 11.0),
         rain=spread(wetness, 3.0e-7, 8.0e-7),
     )
+
+
+def has_river(system: System, place: Place) -> bool:
+    """Whether a system has an atmospheric river, in the truth, at a place of its track."""
+    wet = system.kind.startswith("low") and system.traits[2] >= RIVER_WETNESS
+    return bool(wet and place.strength >= RIVER_STRENGTH)
 
 
 def _paint_pressure(canvas: Canvas, patch: Patch, depth: float, radius_km: float) -> FloatArray:
@@ -93,8 +108,10 @@ def _paint_pressure(canvas: Canvas, patch: Patch, depth: float, radius_km: float
 def _paint_low(canvas: Canvas, system: System, place: Place) -> None:
     """An extratropical low, with its front and river."""
     traits, winter = system.traits, winter_share(place.lat, canvas.phase)
-    depth = place.strength * spread(traits[0], 1000.0, 3600.0) * (0.6 + 0.6 * winter)
-    radius = spread(traits[1], 380.0, 720.0)
+    radius = spread(traits[1], 400.0, 760.0)
+    # Wide lows are deep ones, so that winds stay below some 30 m s-1 around any.
+    depth = spread(traits[0], 1000.0, 3600.0) * radius / 600.0
+    depth *= place.strength * (0.6 + 0.6 * winter)
     band = river_band(traits, 0.004 * place.age_hours)
     patch = patch_at(canvas.earth, place.lat, place.lon, band.tail_km)
     shape = _paint_pressure(canvas, patch, depth, radius)
@@ -104,11 +121,12 @@ def _paint_low(canvas: Canvas, system: System, place: Place) -> None:
     showers = np.exp(0.7 * canvas.noise["showers"][patch.where])
     head = np.exp(-((patch.distance_km / (0.8 * radius)) ** 2))
     canvas.rain[patch.where] += 0.6e-10 * depth * head * showers
-    wet = traits[2] >= RIVER_WETNESS
     # Moisture gathers sooner and stays longer than the low is deep.
-    strength = float(smooth_step(place.strength, 0.0, 0.6)) * (1.0 if wet else 0.35)
+    strength = float(smooth_step(place.strength, 0.0, 0.6)) * (
+        1.0 if traits[2] >= RIVER_WETNESS else 0.35
+    )
     river = paint_band(canvas, patch, band, strength)
-    if wet and place.strength >= RIVER_STRENGTH:
+    if has_river(system, place):
         canvas.river[patch.where] |= river
 
 
@@ -127,6 +145,17 @@ def _paint_cutoff(canvas: Canvas, system: System, place: Place) -> None:
         1.5e-7 * place.strength * shape * np.exp(0.7 * canvas.noise["showers"][patch.where])
     )
     canvas.vapor[patch.where] *= 1.0 + 0.25 * place.strength * shape
+
+
+def _paint_hybrid(canvas: Canvas, system: System, place: Place) -> None:
+    """A subtropical storm or warm seclusion: a small warm core inside a cold low, no cyclone."""
+    traits = system.traits
+    _paint_cutoff(canvas, system, place)
+    patch = patch_at(canvas.earth, place.lat, place.lon, 1200.0)
+    inner = max(spread(traits[4], 140.0, 220.0), 1.3 * canvas.earth.spacing_km)
+    shape = _paint_pressure(canvas, patch, place.strength * spread(traits[5], 500.0, 1300.0), inner)
+    canvas.airmass[patch.where] += place.strength * spread(traits[6], 4.0, 8.0) * shape
+    canvas.warmth[patch.where] += place.strength * spread(traits[7], 1.0, 3.5) * shape
 
 
 def _paint_monsoon(canvas: Canvas, system: System, place: Place) -> None:
@@ -180,6 +209,7 @@ def _paint_tongue(canvas: Canvas, system: System, place: Place) -> None:
 PAINTERS: dict[str, Callable[[Canvas, System, Place], None]] = {
     "low": _paint_low,
     "cutoff": _paint_cutoff,
+    "hybrid": _paint_hybrid,
     "monsoon": _paint_monsoon,
     "plume": _paint_plume,
     "tongue": _paint_tongue,

@@ -73,6 +73,17 @@ def powers(layer: Layer, max_degree: int = MAX_DEGREE) -> FloatArray:
     return np.asarray(power[: max_degree + 1] / power.sum())
 
 
+def resolved_variance(name: str, num_lat: int, num_lon: int) -> float:
+    """Variance of a layer of unit variance that a grid can hold."""
+    layer = next(layer for layer in LAYERS if layer.name == name)
+    return float(powers(layer, highest_degree(num_lat, num_lon)).sum())
+
+
+def highest_degree(num_lat: int, num_lon: int) -> int:
+    """Highest degree that a grid can hold with four points or more to a wave."""
+    return min(MAX_DEGREE, num_lat // 2, (num_lon - 1) // 2)
+
+
 def gradient_per_meter(layer: Layer) -> float:
     """Root mean square of one component of the gradient of a layer of unit variance, m-1."""
     degree = np.arange(MAX_DEGREE + 1, dtype=np.float64)
@@ -153,7 +164,7 @@ class Noise:
         self.seed = seed
         self.lat = lat
         self.num_lon = num_lon
-        self.max_degree = min(MAX_DEGREE, lat.size // 2, (num_lon - 1) // 2)
+        self.max_degree = highest_degree(lat.size, num_lon)
         self._waves = lru_cache(maxsize=3)(self._draw)
 
     def _draw(self, epoch: int) -> ComplexArray:

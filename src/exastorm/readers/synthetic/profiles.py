@@ -7,7 +7,7 @@ ClimateNet training set (Prabhat et al. 2021, Geosci. Model Dev. 14, 107; figure
 training script), which a test holds. Over high ground they are reduced to sea level.
 """
 
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -74,7 +74,7 @@ hPa and at the lowest level, m s-1. Those of t200 are 3 K below the observed one
 (its mean in ClimateNet's statistics is 213 K)."""
 
 
-@lru_cache(maxsize=None)
+@cache
 def _curves(name: str) -> tuple[Any, Any]:
     """Mean of the year and half of July less January, as functions of latitude."""
     january, july = (np.asarray(values, dtype=np.float64) for values in TABLES[name])

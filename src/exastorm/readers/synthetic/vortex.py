@@ -24,9 +24,9 @@ RADII_KM = np.arange(0.0, 1601.0, 4.0)
 CORE_CELLS = 1.1
 """Least radius of maximum wind, in grid spacings."""
 
-CORE_LOSS = 0.2
+CORE_LOSS = 0.25
 """Maximum wind falls with this power of how much the grid widens the core: a storm of 17.5 m/s
-keeps 15 on a grid of 100 km (Walsh et al. 2007, J. Climate 20, 2307)."""
+keeps 14 to 15 on a grid of 100 km (Walsh et al. 2007, J. Climate 20, 2307)."""
 
 OUTER_KM = (650.0, 1300.0)
 """Where the wind begins to be let down to the environment, and where it is zero, km: outer

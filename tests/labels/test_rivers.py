@@ -1,0 +1,107 @@
+"""Rivers are told by moisture and shape, wherever they are and however they lie."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tests.labels.conftest import LAT, LON, river
+
+from exastorm.labels.rivers import Sc18RiverRules, damping, find_rivers
+from exastorm.physics.surroundings import Surroundings
+
+GRID = Surroundings.of(LAT, LON)
+RULES = Sc18RiverRules()
+
+
+def moist(mask, inside=80.0):
+    return np.where(mask, inside, 5.0).astype(np.float32)
+
+
+@pytest.mark.parametrize("tilt", range(0, 91, 10))
+@pytest.mark.parametrize("lon0", [180.0, 0.0])
+def test_a_river_keeps_its_verdict_however_it_is_tilted(tilt, lon0):
+    # 3560 x 490 km: the published measure, north-south extent, rejects it at 0 and 10 degrees.
+    found = find_rivers(moist(river(45.0, lon0, tilt)), GRID, RULES)
+    assert found.length_km.size == 1
+    # Cell centers lie up to half a diagonal (79 km) inside of either end; a cell is 94 km at 45 N.
+    assert found.length_km[0] == pytest.approx(3560, abs=160)
+    assert found.area_km2[0] == pytest.approx(3560 * 490, rel=0.06)
+    assert np.array_equal(found.mask, river(45.0, lon0, tilt))
+
+
+@pytest.mark.parametrize("tilt", [0, 45, 90])
+@pytest.mark.parametrize(
+    ("length_km", "width_km"), [(1200.0, 300.0), (3000.0, 1300.0), (900.0, 900.0)]
+)
+def test_what_is_short_or_wide_is_none_however_it_is_tilted(tilt, length_km, width_km):
+    mask = river(45.0, 0.0, tilt, length_km=length_km, width_km=width_km)
+    assert not find_rivers(moist(mask), GRID, RULES).mask.any()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"min_water_kg_m2": 90.0},
+        {"tropics_sigma_deg": 60.0},  # 80 (1 - exp(-45^2 / 7200)) = 19.6 < 24
+        {"min_length_km": 3800.0},
+        {"max_width_km": 400.0},
+    ],
+)
+def test_every_threshold_decides(change):
+    tmq = moist(river(45.0, 100.0, 30.0))
+    assert find_rivers(tmq, GRID, RULES).mask.any()
+    assert not find_rivers(tmq, GRID, replace(RULES, **change)).mask.any()
+
+
+def test_damping_worked_out():
+    # 1 - exp(-1/2) = 0.3935 at one sigma; nothing at the equator.
+    np.testing.assert_allclose(damping([0.0, 19.0, -19.0], 19.0), [0.0, 0.3935, 0.3935], atol=1e-4)
+
+
+def test_threshold_is_on_damped_water():
+    # At 19 degrees 24 / 0.3935 = 61.0 kg/m2 are needed; at the equator nothing suffices.
+    band = np.zeros((181, 360), bool)
+    band[109, 100:140] = True  # 19 N, 40 degrees of longitude, 4200 km
+    assert not find_rivers(moist(band, 60.5), GRID, RULES).mask.any()
+    assert find_rivers(moist(band, 61.5), GRID, RULES).mask.any()
+    assert not find_rivers(moist(np.roll(band, -19, axis=0), 1000.0), GRID, RULES).mask.any()
+
+
+def test_corners_do_not_connect():
+    # Two halves of 1100 km each, touching at a corner: 4-connected they are too short.
+    mask = np.zeros((181, 360), bool)
+    mask[135, 100:114] = True
+    mask[136, 114:128] = True
+    assert not find_rivers(moist(mask), GRID, RULES).mask.any()
+    mask[136, 113] = True
+    assert find_rivers(moist(mask), GRID, RULES).mask.any()
+
+
+def test_missing_moisture_is_dry():
+    tmq = moist(river(45.0, 100.0, 0.0))
+    tmq[:, 90:110] = np.nan
+    # What is left on either side is 3560 / 2 - 10 cos 45 x 111 = 990 km long: too short.
+    assert not find_rivers(tmq, GRID, RULES).mask.any()
+
+
+def test_a_part_of_the_globe_does_not_join_its_edges():
+    lat, lon = LAT[100:160], LON[100:160]
+    part = Surroundings.of(lat, lon)
+    mask = np.zeros((60, 60), bool)
+    mask[30, :12] = mask[30, -12:] = True
+    assert not find_rivers(moist(mask), part, RULES).mask.any()
+
+
+@pytest.mark.parametrize("name", list(Sc18RiverRules.__dataclass_fields__))
+def test_wrong_rules(name):
+    with pytest.raises(ValueError, match=f"{name} must be positive, got 0"):
+        Sc18RiverRules(**{name: 0})
+
+
+def test_length_counts_whole_cells():
+    # 29 cells along 60 N. Between the outer centers, 28 degrees of longitude apart, the haversine
+    # gives 2 x 6371 km x asin(cos 60 sin 14) = 1545 km; a cell is sqrt(111.2 x 55.6) = 78.6 km.
+    mask = np.zeros((181, 360), bool)
+    mask[150, 50:79] = True
+    found = find_rivers(moist(mask), GRID, RULES)
+    assert found.length_km[0] == pytest.approx(1545 + 78.6, abs=1)

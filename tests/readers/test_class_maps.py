@@ -1,0 +1,134 @@
+"""Class maps are checked at the door, and their values when they are read."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from exastorm.errors import InputError
+from exastorm.readers.class_maps import open_class_map
+from exastorm.readers.schema import CLASS_ATTRS, mock_dataset
+
+
+def class_maps(num_times=3):
+    dataset = mock_dataset({}, 5, 8, num_times)
+    values = np.random.default_rng(0).integers(0, 3, size=(num_times, 5, 8)).astype(np.int8)
+    return dataset.assign(
+        class_map=(("time", "lat", "lon"), values, CLASS_ATTRS),
+        probability=(("time", "lat", "lon"), values / np.float32(4)),
+    ).assign_attrs(title="a title")
+
+
+def write(dataset, path):
+    if path.suffix == ".zarr":
+        dataset.to_zarr(path, consolidated=False)
+    else:
+        dataset.to_netcdf(path)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+def test_what_was_written_is_read_lazily(tmp_path, suffix):
+    written = class_maps()
+    opened = open_class_map(write(written, tmp_path / f"maps{suffix}"))
+    assert opened["class_map"].chunks
+    assert opened["class_map"].dtype == np.int8
+    assert np.array_equal(opened["class_map"].values, written["class_map"].values)
+    assert np.array_equal(opened["probability"].values, written["probability"].values)
+    assert np.array_equal(opened["time"].values, written["time"].values)
+    assert opened.attrs["title"] == "a title"
+    assert np.array_equal(opened["class_map"].attrs["flag_values"], [0, 1, 2])
+
+
+def test_another_variable_can_be_taken(tmp_path):
+    path = write(class_maps().rename(class_map="truth"), tmp_path / "maps.nc")
+    assert "truth" not in open_class_map(path, variable="truth")
+    with pytest.raises(InputError, match=r"has no variable class_map; it has truth, probability"):
+        open_class_map(path)
+
+
+def test_missing_values_are_unknown(tmp_path):
+    maps = class_maps()
+    values = maps["class_map"].values.astype(np.float32)
+    values[1, 2, 3] = np.nan
+    maps["class_map"] = (("time", "lat", "lon"), values)
+    opened = open_class_map(write(maps, tmp_path / "maps.nc"))
+    assert opened["class_map"].values[1, 2, 3] == -1
+    assert (opened["class_map"].values >= 0).sum() == values.size - 1
+
+
+@pytest.mark.parametrize("wrong", [3, -2, 0.5])
+def test_a_value_that_is_no_class_is_named_with_its_time(tmp_path, wrong):
+    maps = class_maps()
+    values = maps["class_map"].values.astype(np.float32)
+    values[1, 2, 3] = wrong
+    maps["class_map"] = (("time", "lat", "lon"), values)
+    opened = open_class_map(write(maps, tmp_path / "maps.nc"))
+    assert opened["class_map"][0].shape == (5, 8)
+    message = f"class_map, time 2000-01-01 03:00:00: must hold only -1, 0, 1, 2, got {wrong}"
+    with pytest.raises(InputError, match=message):
+        opened["class_map"].load()
+
+
+def renamed_flags(maps):
+    maps["class_map"].attrs["flag_meanings"] = "background atmospheric_river tropical_cyclone"
+    return maps
+
+
+def without_calendar(maps):
+    return maps.assign_coords(time=np.arange(maps.sizes["time"]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m.isel(time=0), "must have dimensions"),
+        (lambda m: m.drop_vars("lat"), "must have a coordinate lat"),
+        (lambda m: m.isel(lat=slice(None, None, -1)), "variable lat: must ascend"),
+        (lambda m: m.isel(time=[1, 0, 2]), "times must ascend"),
+        (lambda m: m.isel(time=slice(0, 0)), "must have at least one time, got none"),
+        (without_calendar, "variable time: must have CF units"),
+        (renamed_flags, "variable class_map: must have the flags"),
+        (
+            lambda m: m.assign(class_map=m["class_map"].astype(str)),
+            "variable class_map: must hold numbers",
+        ),
+    ],
+)
+def test_each_mistake_has_one_line(tmp_path, change, message):
+    path = write(change(class_maps()), tmp_path / "maps.nc")
+    with pytest.raises(InputError, match=message) as caught:
+        open_class_map(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_no_file_and_no_data(tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        open_class_map(tmp_path / "none.nc")
+    (tmp_path / "text.nc").write_text("no data")
+    with pytest.raises(InputError, match="is no data file"):
+        open_class_map(tmp_path / "text.nc")
+
+
+def test_a_damaged_block_is_told_in_one_line(tmp_path):
+    path = tmp_path / "maps.nc"
+    maps = class_maps(40)
+    maps.to_netcdf(path, encoding={"class_map": {"zlib": True, "chunksizes": (1, 5, 8)}})
+    opened = open_class_map(path)
+    data = bytearray(path.read_bytes())
+    # Spoil the compressed chunks (each begins with zlib's two bytes) but not the header.
+    for start in range(len(data) - 1):
+        if data[start : start + 2] == b"\x78\x5e":
+            data[start + 2 : start + 8] = b"\xff" * 6
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"variable class_map: can't be read"):
+        opened["class_map"].load()
+
+
+def test_scales_to_more_times_than_a_block(tmp_path, monkeypatch):
+    monkeypatch.setattr("exastorm.readers.class_maps.BLOCK_BYTES", 80)
+    written = class_maps(7)
+    opened = open_class_map(write(written, tmp_path / "maps.nc"))
+    assert opened["class_map"].chunks[0] == (2, 2, 2, 1)
+    assert np.array_equal(opened["class_map"].values, written["class_map"].values)
+    assert isinstance(opened, xr.Dataset)
