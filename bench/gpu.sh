@@ -21,7 +21,7 @@ for grid in "768 1152" "192 288"; do
     for precision in float32 bfloat16; do
         for batch_size in 1 4; do
             bench step --step.device cuda --step.height "$1" --step.width "$2" \
-                --step.precision "$precision" --step.channels-last True \
+                --step.precision "$precision" --step.channels-last \
                 --step.batch-size "$batch_size" --step.num-steps 20 \
                 > "$OUT/step-$1x$2-$precision-$batch_size.json"
         done

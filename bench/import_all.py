@@ -10,7 +10,7 @@ def main() -> None:
     names = [m.name for m in pkgutil.walk_packages(exastorm.__path__, "exastorm.")]
     for name in names:
         importlib.import_module(name)
-    print(f"imported {len(names)} modules of exastorm {exastorm.__version__} from {exastorm.__path__[0]}")
+    print(f"imported {len(names)} modules of exastorm from {exastorm.__path__[0]}")
 
 
 if __name__ == "__main__":

@@ -59,6 +59,7 @@ def readme_with_map() -> str:
 
 
 def main() -> None:
+    """Print the map, or write it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true", help="put the map into the README")
     if parser.parse_args().write:

@@ -122,7 +122,7 @@ CHANNELS: tuple[Variable, ...] = (
     _field(
         "Z1000",
         "m",
-        (-1600.0, 4000.0),
+        (-1600.0, 6000.0),
         "geopotential height at 1000 hPa",
         "geopotential_height",
         level_hpa=1000.0,

@@ -37,7 +37,7 @@ def test_measures_of_a_storm_worked_out():
 
 
 @pytest.mark.parametrize(
-    ("lat0", "lon0"), [(18.0, 0.0), (18.0, 359.0), (-18.0, 0.0), (-60.0, 180.0), (5.0, 30.0)]
+    ("lat0", "lon0"), [(18.0, 0.0), (18.0, 359.0), (-18.0, 0.0), (-49.0, 180.0), (5.0, 30.0)]
 )
 def test_found_anywhere(lat0, lon0):
     (center,) = find_cyclones(add_storm(calm(), lat0, lon0), GRID, RULES)
@@ -210,3 +210,9 @@ def test_wind_radius_is_outside_the_peak_and_its_bins_count():
     assert radii[0] == pytest.approx(3.0, abs=0.2)
     # Three distances, 1, 3 and 5 degrees, draw a line from about 20 m/s at 3 to 10 at 5.
     assert radii[1] > 3.2
+
+
+def test_warm_lows_of_high_latitudes_are_left_out():
+    fields = add_storm(calm(), 60.0, 180.0)
+    assert find_cyclones(fields, GRID, RULES) == []
+    assert len(find_cyclones(fields, GRID, replace(RULES, max_latitude_deg=80.0))) == 1

@@ -5,8 +5,10 @@ import pytest
 import xarray as xr
 
 from exastorm.errors import InputError
+from exastorm.readers.archives import write_archive
 from exastorm.readers.class_maps import open_class_map
 from exastorm.readers.schema import CLASS_ATTRS, mock_dataset
+from exastorm.variables import CHANNELS
 
 
 def class_maps(num_times=3):
@@ -132,3 +134,25 @@ def test_scales_to_more_times_than_a_block(tmp_path, monkeypatch):
     assert opened["class_map"].chunks[0] == (2, 2, 2, 1)
     assert np.array_equal(opened["class_map"].values, written["class_map"].values)
     assert isinstance(opened, xr.Dataset)
+
+
+def test_given_masks_of_an_archive(tmp_path):
+    dataset = mock_dataset({v.name: (v.low + v.high) / 2 for v in CHANNELS}, 768, 1152, 1)
+    masks = np.zeros((1, 768, 1152), np.int8)
+    masks[0, 400:410, 100:120] = 1
+    masks[0, 500:510, 300:340] = 2
+    dataset["labels_0"] = (("time", "lat", "lon"), masks, CLASS_ATTRS)
+    dataset["labels_1"] = (("time", "lat", "lon"), 0 * masks, CLASS_ATTRS)
+    (path, *_) = write_archive(dataset, tmp_path / "archive", "deepcam")
+    opened = open_class_map(path, variable="labels_0")
+    assert np.array_equal(opened["class_map"].values, masks)
+    assert not open_class_map(path, variable="labels_1")["class_map"].values.any()
+    with pytest.raises(InputError, match="has no variable labels_7"):
+        open_class_map(path, variable="labels_7")
+
+
+def test_coordinates_stay_where_the_class_map_is_alone(tmp_path):
+    alone = class_maps().drop_vars("probability")
+    opened = open_class_map(write(alone, tmp_path / "maps.nc"))
+    assert set(opened.coords) == {"time", "lat", "lon"}
+    assert np.array_equal(opened["lon"].values, alone["lon"].values)

@@ -1,8 +1,11 @@
 """ClimateNet files: annotations of one snapshot, read, written, and refused in one line."""
 
+import pickle
 from datetime import timedelta
 
 import cftime
+import dask
+import h5py
 import netCDF4
 import numpy as np
 import pytest
@@ -126,6 +129,9 @@ def test_units_are_converted_or_cams(tmp_path):
     assert dataset["PSL"].attrs["source_units"] == "hPa"
     assert "gives no units" in dataset["TMQ"].attrs["note"]
     assert "note" not in dataset["PSL"].attrs
+    stated = read([annotation(tmp_path / "2", change=in_hpa)], units=("TMQ=g m-2",))
+    np.testing.assert_allclose(stated["TMQ"], 0.03)
+    assert stated["TMQ"].attrs["source_units"] == "g m-2"
 
 
 def test_descending_latitudes_and_western_longitudes_are_turned(tmp_path):
@@ -178,6 +184,9 @@ BAD = {
     "does not exist": lambda p: p.unlink(),
     "units must convert to kg m-2 .*, got 'K'": lambda p: edit(p, units="K"),
     "all files must have one grid": lambda p: edit(p, change=lambda d: d.isel(lat=slice(2, None))),
+    "PSL: must hold numbers, got": lambda p: edit(
+        p, change=lambda d: d.assign(PSL=d.PSL.astype(str).assign_attrs(units="Pa"))
+    ),
     "lacks PSL, which": lambda p: edit(p, change=lambda d: d.drop_vars("PSL")),
     "must be one map": lambda p: edit(p, change=several_times),
     "must have a coordinate for lat": lambda p: edit(p, change=lambda d: d.drop_vars("lat")),
@@ -217,6 +226,21 @@ def test_an_annotation_given_twice(tmp_path):
     assert "labels_1" not in read(paths, skip_bad=True)
 
 
+@pytest.mark.parametrize("wrong", [np.nan, 1e9])
+def test_values_that_cannot_be(tmp_path, wrong):
+    good = annotation(tmp_path)
+    bad = annotation(
+        tmp_path, "data-2010-09-04-03-1_0.nc", change=lambda d: d.assign(PSL=d.PSL * 0 + wrong)
+    )
+    later = annotation(tmp_path, "data-2010-09-04-04-1_0.nc", labels=7)
+    dataset = read([good, bad, later], skip_bad=True)
+    assert dataset.sizes["time"] == 1
+    assert [line.split(",")[0] for line in dataset.attrs["bad_files"].split("\n")] == [
+        str(bad),
+        str(later),
+    ]
+
+
 def test_labels_out_of_range_name_file_and_time(tmp_path):
     dataset = read([annotation(tmp_path, labels=5)])
     with pytest.raises(
@@ -227,10 +251,26 @@ def test_labels_out_of_range_name_file_and_time(tmp_path):
 
 def test_damage_found_while_reading_is_one_line(tmp_path):
     path = annotation(tmp_path)
+    with xr.open_dataset(path, decode_times=False) as raw:
+        raw.to_netcdf(tmp_path / "packed.nc", encoding={"TMQ": {"zlib": True, "complevel": 4}})
+    packed = bytearray((tmp_path / "packed.nc").read_bytes())
+    with h5py.File(tmp_path / "packed.nc") as file:
+        chunk = file["TMQ"].id.get_chunk_info(0)
+    packed[chunk.byte_offset : chunk.byte_offset + chunk.size] = b"\xff" * chunk.size
+    path.write_bytes(bytes(packed))
     dataset = read([path])
-    edit(path, change=lambda d: d.drop_vars("TMQ"))
     with pytest.raises(InputError, match=r"variable TMQ, time .*: can't be read"):
         dataset["TMQ"].load()
+
+
+def test_many_threads_read_many_files(tmp_path):
+    paths = climatenet.write(made_up(6), tmp_path)
+    dataset = read(paths)
+    with dask.config.set(scheduler="threads", num_workers=8):
+        first, second = dataset.compute(), dataset.compute()
+    xr.testing.assert_identical(first, second)
+    copy = pickle.loads(pickle.dumps(dataset))
+    xr.testing.assert_identical(copy.compute(), first)
 
 
 def test_what_a_file_cannot_hold_is_not_written(tmp_path):

@@ -47,7 +47,10 @@ def write_raw(folder, name="data-2001-03-01-02-1.h5", **datasets):
 
 
 def cube(channels_last=True, seed=0):
+    """Plausible fields (H, W, 16) or (16, H, W)."""
     values = np.random.default_rng(seed).random((H, W, 16)).astype(np.float32)
+    low, high = (np.array([getattr(v, k) for v in CHANNELS], np.float32) for k in ("low", "high"))
+    values = low + (high - low) * values
     return values if channels_last else np.moveaxis(values, 2, 0)
 
 
@@ -122,12 +125,15 @@ def test_half_precision_keeps_three_digits_and_says_so(tmp_path):
     assert not list((tmp_path / "all").glob("*.h5"))
 
 
-def test_half_precision_pressure_that_overflowed_is_missing(tmp_path):
-    values = cube(channels_last=False).astype(np.float16)
-    values[6] = np.inf
-    dataset = read([write_raw(tmp_path, data=values, labels=np.zeros((H, W), np.int32))])
-    assert np.isnan(dataset["PS"]).all()
-    assert np.isfinite(dataset["PSL"]).all()
+def test_fields_that_overflowed_half_precision_are_left_out(tmp_path):
+    with np.errstate(over="ignore"):
+        values = cube(channels_last=False).astype(np.float16)
+    path = write_raw(tmp_path, data=values, labels=np.zeros((H, W), np.int32))
+    dataset = read([path])
+    # Above 65504 lie the sea-level pressure always and the surface pressure over low ground.
+    assert set(CHANNEL_NAMES) - set(dataset.data_vars) == {"PS", "PSL"}
+    assert dataset.attrs["left_out"].startswith("PS: overflows the half precision")
+    assert np.isfinite(dataset["Z200"]).all()
 
 
 def test_one_map_or_several_in_climate_labels(tmp_path):
@@ -205,6 +211,11 @@ def test_runs_must_be_chosen(tmp_path):
     np.testing.assert_array_equal(second["TMQ"][0], cube(seed=2)[..., 0])
     with pytest.raises(InputError, match="run must be one of 1, 2, got '7'"):
         read(paths, run="7")
+
+
+def test_units_are_cams_and_cannot_be_stated(tmp_path):
+    with pytest.raises(InputError, match="are in CAM's units by definition"):
+        read([write_raw(tmp_path, data=cube())], units=("PSL=hPa",))
 
 
 def test_only_the_fields_wanted(tmp_path):
@@ -337,12 +348,29 @@ def test_a_file_given_twice(tmp_path):
 def test_labels_out_of_range(tmp_path, wrong):
     labels = np.zeros((H, W))
     labels[2, 2] = wrong
-    dataset = read([write_raw(tmp_path, data=cube(), labels_0=labels)])
+    path = write_raw(tmp_path, data=cube(), labels_0=labels)
+    dataset = read([path])
     with pytest.raises(
-        InputError, match=r"climate/labels_0: labels must be 0, 1, 2, got"
+        InputError, match=r"climate/labels_0, time .*: labels must be 0, 1, 2, got"
     ) as caught:
         dataset["labels_0"].load()
     assert str(float(wrong)) in str(caught.value)
+    good = write_raw(tmp_path, "data-2001-03-02-00-1.h5", data=cube())
+    assert read([path, good], skip_bad=True).sizes["time"] == 1
+
+
+@pytest.mark.parametrize("wrong", [np.nan, 1e9])
+def test_values_that_cannot_be(tmp_path, wrong):
+    values = cube()
+    values[..., 7] = wrong
+    good = write_raw(tmp_path, "data-2001-03-02-00-1.h5", data=cube())
+    bad = write_raw(tmp_path, "data-2001-03-02-01-1.h5", data=values)
+    assert read([good, bad], skip_bad=True).sizes["time"] == 1
+    with pytest.raises(InputError, match=r"no file is sound; the first: .*variable PSL, time"):
+        read([bad], skip_bad=True)
+    if np.isnan(wrong):
+        with pytest.raises(InputError, match=r"variable PSL, time .*: holds no number at all"):
+            read([good, bad])["PSL"].load()
 
 
 def test_damage_found_while_reading_is_one_line(tmp_path):

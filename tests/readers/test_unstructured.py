@@ -227,6 +227,7 @@ def test_it_cannot_be_written(tmp_path):
         (lambda d: d.isel(ncol=slice(10, None)), "must have 3000 columns as .*, got 2990"),
         (lambda d: d.assign(lat=-d.lat, TMQ=d.TMQ), "lie elsewhere than in"),
         (lambda d: d.drop_vars("P0"), "variable P0: hybrid levels need"),
+        (lambda d: d.assign(PS=d.PS.assign_attrs(units="K")), "variable PS: units must convert"),
         (lambda d: d.assign(lat=d.lat.assign_attrs(units="m")), "must be in degrees or radians"),
         (lambda d: d.assign(lat=d.lat * 2), "columns must lie on the globe"),
         (lambda d: d.assign(TMQ=d.TMQ.assign_attrs(units="K")), "units must convert to kg m-2"),
@@ -244,6 +245,34 @@ def test_a_bad_file_is_one_line_or_skipped(tmp_path, change, problem):
     dataset = read([good, bad], skip_bad=True)
     assert dataset.sizes["time"] == 2
     assert dataset.attrs["bad_files"].startswith(bad)
+
+
+def test_columns_must_lie_apart(tmp_path):
+    path = save(e3sm(num_columns=1), tmp_path / "a.nc")
+    with pytest.raises(InputError, match=r"a.nc: columns must lie apart to be regridded; 1 don't"):
+        read([path])
+    path = save(
+        e3sm().assign(lat=0 * e3sm().lat + e3sm().lat[0]).isel(ncol=[5] * 20), tmp_path / "b.nc"
+    )
+    with pytest.raises(InputError, match="20 don't"):
+        read([path])
+
+
+def test_what_is_no_number_is_no_field(tmp_path):
+    dataset = e3sm()
+    dataset["TMQ"] = dataset["TMQ"].astype(str)
+    assert "TMQ" not in read([save(dataset, tmp_path / "a.nc")])
+
+
+def test_stated_units_of_surface_pressure_move_the_levels(tmp_path):
+    dataset = e3sm()
+    dataset["PS"] = (dataset["PS"] / 100).assign_attrs(units="")
+    path = save(dataset, tmp_path / "a.nc")
+    with pytest.raises(InputError, match="variable PS: units must convert to Pa"):
+        read([path])
+    stated = read([path], units=("PS=hPa",)).sel(lat=0, method="nearest")
+    np.testing.assert_allclose(stated["U850"], 1.62519, rtol=1e-4)
+    np.testing.assert_allclose(stated["PS"], 1e5, rtol=0.01)
 
 
 def test_profiles_without_surface_pressure_are_left_out(tmp_path):

@@ -56,6 +56,8 @@ def test_pressure_levels_and_none():
 def test_a_reference_pressure_is_needed_in_a_unit_of_pressure():
     with pytest.raises(InputError, match="variable P0: hybrid levels need"):
         find_levels(hybrid_file().drop_vars("P0"), "T", "file")
+    with pytest.raises(InputError, match="variable P0: hybrid levels need one"):
+        find_levels(hybrid_file(P0=("x", [1.0, 2.0])), "T", "file")
     with pytest.raises(InputError, match="variable P0: must be in a unit of pressure, got 'K'"):
         find_levels(hybrid_file(units="K"), "T", "file")
 

@@ -1,6 +1,5 @@
 """`exastorm census`: count and measure the storms in masks."""
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -36,4 +35,6 @@ class Census(Command):
         archive = exastorm.open(list(self.archive), **asdict(self.read)) if self.archive else None
         census = take_census(open_class_map(self.masks), archive, self.census)
         census.write(Path(self.out))
-        return Outcome(f"{census.to_line()}; tables in {self.out}", census.to_dict(), census.to_text())
+        return Outcome(
+            f"{census.to_line()}; tables in {self.out}", census.to_dict(), census.to_text()
+        )

@@ -18,7 +18,7 @@ import xarray as xr
 
 import exastorm
 from exastorm import __version__
-from exastorm.cli.command import Command, OnePath, Outcome
+from exastorm.cli.command import Command, Outcome
 from exastorm.cli.settings import SECTIONS, load_sections, section_class
 from exastorm.cli.synthesize import synthesize
 from exastorm.labels.archive import label_archive

@@ -8,6 +8,7 @@ from exastorm.cli.command import Command, OnePath, Outcome
 from exastorm.readers.class_maps import open_class_map
 from exastorm.storms.compare import compare_class_maps
 
+
 def iou_table(figures: dict[str, Any]) -> str:
     """The IoU of each class and their mean, as lines of text."""
     rows = [f"  {name:<4} IoU {value:.3f}" if value is not None else f"  {name:<4} absent"

@@ -55,6 +55,9 @@ def run(argv: list[str]) -> None:
     name = argv[0]
     if name not in COMMANDS:
         raise InputError(f"unknown command {name!r}{suggestion(name, COMMANDS)}")
+    if name == "bench":
+        import_module("exastorm.cli.bench").main(argv[1:])
+        return
     module, cls, _ = COMMANDS[name]
     command = parse(getattr(import_module(f"exastorm.cli.{module}"), cls), name, argv[1:])
     answer(command.run(), command.json)

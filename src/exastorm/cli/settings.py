@@ -33,7 +33,9 @@ def section_class(name: str) -> Any:
 def shipped_configs() -> list[str]:
     """Names of the settings files that ship with the package, as `--config` takes them."""
     folder = resources.files("exastorm") / "configs"
-    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
+    return sorted(
+        f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml")
+    )
 
 
 def find_config(name: str) -> Path:
@@ -68,7 +70,9 @@ def load_sections(name: str, wanted: tuple[str, ...] | None = None) -> dict[str,
     values = read_yaml(path)
     for section in values:
         if section not in SECTIONS:
-            raise InputError(f"unknown section {section!r}{suggestion(section, SECTIONS)}", file=path)
+            raise InputError(
+                f"unknown section {section!r}{suggestion(section, SECTIONS)}", file=path
+            )
     return {
         section: from_dict(section_class(section), content or {}, path)
         for section, content in values.items()

@@ -4,14 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-import numpy as np
 import tyro
-import xarray as xr
 
 from exastorm.cli.command import Command, OnePath, Outcome
 from exastorm.readers.archives import write_archive
-from exastorm.readers.synthetic.climate import synthetic_dataset, true_tracks
+from exastorm.readers.synthetic.climate import synthetic_dataset
 from exastorm.readers.synthetic.settings import SyntheticSettings
+from exastorm.readers.synthetic.truth import true_tracks
 
 ArchiveFormat = Literal["cam", "deepcam", "climatenet", "cmip6", "era5", "era5-zarr"]
 
@@ -69,7 +68,7 @@ class Synthesize(Command):
         """Write it."""
         figures = synthesize(self.synthesize, Path(self.out), self.format)
         return Outcome(
-            f"wrote {figures['num_snapshots']} snapshots of {figures['num_lat']} x "
-            f"{figures['num_lon']} with {figures['num_true_storms']} storms to {figures['archive']}",
+            f"wrote {figures['num_snapshots']} snapshots of {figures['num_lat']} x"
+            f" {figures['num_lon']}, {figures['num_true_storms']} storms, to {figures['archive']}",
             figures,
         )

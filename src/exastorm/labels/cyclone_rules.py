@@ -66,8 +66,10 @@ class Sc18CycloneRules:
     """How far from the center that wind is looked for, degrees (teca_tc_wind_radii)."""
     wind_radius_bins: int = 32
     """Number of distances of the wind profile up to there (teca_tc_wind_radii)."""
-    max_latitude_deg: float = 80.0
-    """Centers are looked for equatorward of this latitude, degrees (TECA search_lat)."""
+    max_latitude_deg: float = 50.0
+    """Centers are looked for equatorward of this latitude, degrees (the latitude rule of
+    TempestExtremes' tracks). TECA searches to 80 degrees and leaves it to its track rules, which a
+    single snapshot does not have, to drop warm-core lows of high latitudes."""
 
     def __post_init__(self) -> None:
         may_be_zero = (

@@ -6,10 +6,10 @@ object; an object is a river if it is long, and narrow for its length.
 
 Corrected against the published script: objects join across 0/360, areas use the mean Earth
 radius (the script has 6170 km), and the length is the greatest great-circle distance between two
-cells of the object, and one cell side for the two halves at its ends. The script took the north-south extent of the bounding box for the length,
-which rejects rivers that run east (a 3560 x 490 km river fails below a tilt of 20 degrees), and
-the diagonal of the box for the test of extent; one measure that does not change when a river is
-turned now serves both.
+cells of the object, and one cell side for the two halves at its ends. The script took the
+north-south extent of the bounding box for the length, which rejects rivers that run east (a 3560 x
+490 km river fails below a tilt of 20 degrees), and the diagonal of the box for the test of extent;
+one measure that does not change when a river is turned now serves both.
 """
 
 from dataclasses import dataclass

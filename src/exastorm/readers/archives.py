@@ -69,14 +69,28 @@ def read_options(**options: Any) -> ReadOptions:
     for name in options:
         if name not in known:
             raise InputError(f"{name!r} must be an option: {_suggest(name, known)}")
-    tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
-    try:
-        settings = ReadOptions(**tuples)
-    except ValueError as error:
-        raise InputError(str(error)) from error
+    several = [f.name for f in dataclass_fields(ReadOptions) if "tuple" in str(f.type)]
+    values = {
+        name: (value,) if isinstance(value, str) else tuple(value)
+        for name, value in options.items()
+        if name in several and isinstance(value, str | list)
+    }
+    settings = _make_options({**options, **values})
     if settings.format is not None and settings.format not in FORMATS:
         raise InputError(f"format {settings.format!r} {_suggest(settings.format, FORMATS)}")
     return settings
+
+
+def _make_options(values: dict[str, Any]) -> ReadOptions:
+    """Options from checked names.
+
+    Raises:
+        InputError: For a value that an option can't have.
+    """
+    try:
+        return ReadOptions(**values)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"an option is wrong: {error}") from error
 
 
 def _suggest(name: str, known: Sequence[str]) -> str:
@@ -121,6 +135,8 @@ def _expand_one(path: str) -> list[str]:
 
 def _with_protocol(path: str, found: str) -> str:
     """What a file system listed, with the protocol that the user gave."""
+    if "://" in found:
+        return found
     protocol, separator, _ = path.partition("://")
     return f"{protocol}://{found.lstrip('/')}" if separator else found
 

@@ -6,7 +6,7 @@ and in how a file is opened; the way from files to the schema is the same and is
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
@@ -16,7 +16,7 @@ from exastorm.readers.checks import check_values
 from exastorm.readers.derived import add_derived, ingredients
 from exastorm.readers.fields import Field, first_step
 from exastorm.readers.lexicon import Entry
-from exastorm.readers.options import ReadOptions, stand_in_levels
+from exastorm.readers.options import ReadOptions
 from exastorm.readers.schema import coordinate_attrs, field_names
 from exastorm.readers.sources import BadFiles, Opener, group_sources, open_one, open_sources
 from exastorm.readers.timing import align
@@ -58,9 +58,9 @@ def assemble(paths: Sequence[str], options: ReadOptions, recipe: Recipe) -> xr.D
     sources = open_sources(paths, recipe.opener, bad)
     pieces: dict[str, list[Field]] = defaultdict(list)
     left_out: dict[str, str] = {}
-    for group in group_sources(sources, options.member, bad):
+    for group in group_sources(sources, options, bad):
         try:
-            found = translate(group, recipe.entries, stand_in_levels(options))
+            found = translate(group, recipe.entries)
             if bad.skip:
                 _check_fields(found)
         except InputError as error:
@@ -69,7 +69,9 @@ def assemble(paths: Sequence[str], options: ReadOptions, recipe: Recipe) -> xr.D
         left_out |= found.left_out
         for name, item in found.fields.items():
             pieces[name].append(item)
-    _refuse_nothing(pieces, left_out, bad, where, recipe.name)
+    if not any(item.times is not None for items in pieces.values() for item in items):
+        names = sorted({str(n) for s in sources for n in s.dataset.data_vars})
+        raise InputError(_nothing_found(names, left_out, bad, recipe.name), file=where)
     joined = {name: _join(name, items, bad) for name, items in pieces.items()}
     aligned, remarks = align(_wanted(joined, options), where)
     dataset = _dataset(add_derived(aligned))
@@ -91,19 +93,14 @@ def _check_fields(found: Translation) -> None:
         check_values(name, first_step(item.array), item.array.attrs, file=item.file, time=time)
 
 
-def _refuse_nothing(
-    pieces: dict[str, list[Field]],
-    left_out: dict[str, str],
-    bad: BadFiles,
-    where: str,
-    format_name: str,
-) -> None:
-    """Refuse an archive of which no field with a time was taken."""
-    if any(item.times is not None for items in pieces.values() for item in items):
-        return
-    reasons = [f"{name} {why}" for name, why in left_out.items()] + bad.problems
+def _nothing_found(
+    names: list[str], left_out: dict[str, str], bad: BadFiles, format_name: str
+) -> str:
+    """What to say of an archive of which no field with a time was taken."""
+    reasons = [f"it has {', '.join(names[:10])}"] if names else []
+    reasons += [f"{name} {why}" for name, why in left_out.items()] + bad.problems
     said = f": {'; '.join(reasons[:5])}" if reasons else ""
-    raise InputError(f"holds no field that is known in {format_name} files{said}", file=where)
+    return f"holds no field with a time that is known in {format_name} files{said}"
 
 
 def _join(name: str, items: list[Field], bad: BadFiles) -> Field:
@@ -114,16 +111,17 @@ def _join(name: str, items: list[Field], bad: BadFiles) -> Field:
     """
     timed = [i for i in items if i.times is not None]
     if not timed:
-        return items[0]
-    timed.sort(key=lambda i: i.array["time"].values[0])
+        return min(items, key=lambda i: i.rank)
     kept: list[Field] = []
-    for item in timed:
-        if kept and item.array["time"].values[0] <= kept[-1].array["time"].values[-1]:
-            text = f"holds times again that {kept[-1].file} holds"
+    for item in sorted(timed, key=lambda i: (i.rank, i.array["time"].values[0])):
+        other = _overlap(item, kept)
+        if other is None:
+            kept.append(item)
+        elif other.rank == item.rank:
+            text = f"holds times again that {other.file} holds"
             first = item.array["time"].values[0]
             bad.handle(InputError(text, file=item.file, variable=name, time=first))
-            continue
-        kept.append(item)
+    kept.sort(key=lambda i: i.array["time"].values[0])
     if len(kept) == 1:
         return kept[0]
     bounds = [i.bounds for i in kept if i.bounds is not None]
@@ -133,6 +131,18 @@ def _join(name: str, items: list[Field], bad: BadFiles) -> Field:
         mask=_join_masks(kept),
         file=kept[0].file,
     )
+
+
+def _overlap(item: Field, kept: list[Field]) -> Field | None:
+    """The piece among those kept that spans some of the times of another."""
+    first, last = (item.array["time"].values[i] for i in (0, -1))
+    # Pieces come in the order of rank and time: among equals only the one before can overlap.
+    alike = all(other.rank == item.rank for other in (*kept[:1], *kept[-1:]))
+    for other in kept[-1:] if alike else kept:
+        times = other.array["time"]
+        if first <= times.values[-1] and times.values[0] <= last:
+            return other
+    return None
 
 
 def _concat(arrays: list[xr.DataArray]) -> xr.DataArray:
@@ -162,7 +172,7 @@ def _join_masks(items: list[Field]) -> xr.DataArray | None:
 
 
 def _wanted(fields: dict[str, Field], options: ReadOptions) -> dict[str, Field]:
-    """The fields that the user keeps and those they are made from, so that no other narrows time."""
+    """The fields that the user keeps and what they are made from; others would narrow time."""
     if options.fields is None:
         return fields
     names = set(options.fields)

@@ -55,7 +55,9 @@ def check_values(
         raise InputError(
             f"units {units!r} can't be right: as {variable.units} the values"
             f" {np.nanmin(values):.6g} to {np.nanmax(values):.6g} must lie within"
-            f" {variable.low:g} to {variable.high:g}, {share:.0%} don't",
+            f" {variable.low:g} to {variable.high:g}, {share:.0%} don't; if you know"
+            f" the unit, state it by the option units ({source_name}=...), or keep the field out by"
+            " the option fields",
             file=file,
             variable=label,
             time=time,

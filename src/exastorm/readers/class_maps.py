@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from exastorm.errors import InputError
 from exastorm.grid import check_grid
+from exastorm.readers.archives import open_archive
 from exastorm.readers.opening import READ_ERRORS, open_lazily
 from exastorm.readers.schema import CLASS_ATTRS, DIMS, NO_LABEL, check_times, coordinate_attrs
 from exastorm.variables import CLASSES
@@ -32,8 +33,8 @@ def open_class_map(path: str | Path, variable: str = "class_map") -> xr.Dataset:
     """Open class maps lazily.
 
     Args:
-        path: A netCDF file or a Zarr store.
-        variable: Its variable that holds the classes, as `truth` or `labels_0`.
+        path: A netCDF file or a Zarr store; for `labels_0`, `labels_1`, ... any archive.
+        variable: The variable that holds the classes, as `truth`, or a given mask of an archive.
 
     Returns:
         `class_map` int8 (time, lat, lon) with CF flags and cftime times; other variables of the
@@ -44,7 +45,7 @@ def open_class_map(path: str | Path, variable: str = "class_map") -> xr.Dataset:
             or flags are others, or, when it is read, if a value is no class.
     """
     path = str(path)
-    dataset = open_lazily(path)
+    dataset = _open_holder(path, variable)
     if variable not in dataset.data_vars:
         held = ", ".join(map(str, dataset.data_vars)) or "none"
         raise InputError(f"has no variable {variable}; it has {held}", file=path)
@@ -55,14 +56,30 @@ def open_class_map(path: str | Path, variable: str = "class_map") -> xr.Dataset:
         )
     _check_coordinates(dataset, path)
     _check_flags(stored, path, variable)
-    others = dataset.drop_vars(variable).map(
-        lambda array: array.chunk({d: -1 if d != "time" else _step(stored) for d in array.dims})
+    others = dataset.drop_vars(variable)
+    # Not Dataset.map, which loses the coordinates where no other variable is left.
+    others = others.assign(
+        {
+            name: array.chunk({d: -1 if d != "time" else _step(stored) for d in array.dims})
+            for name, array in others.data_vars.items()
+        }
     )
     attrs = {**stored.attrs, **CLASS_ATTRS}
     result = others.assign(class_map=(DIMS, _lazy_classes(stored, path), attrs))
     for name in DIMS[1:]:
         result[name].attrs = coordinate_attrs(name)
     return result.assign_attrs(dataset.attrs)
+
+
+def _open_holder(path: str, variable: str) -> xr.Dataset:
+    """The file itself if it has the variable; else what a reader of archives makes of it.
+
+    So masks given in an archive are found under the schema's names, as in DeepCAM files.
+    """
+    dataset = open_lazily(path)
+    if variable.startswith("labels_") and variable not in dataset:
+        return open_archive(path)
+    return dataset
 
 
 def _check_coordinates(dataset: xr.Dataset, path: str) -> None:

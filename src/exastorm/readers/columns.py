@@ -103,8 +103,13 @@ def nearest_weights(lat: Any, lon: Any, grid: tuple[int, int] | None) -> ColumnW
         lon: Longitudes (N,), degrees.
         grid: Latitudes and longitudes of `exastorm.grid.regular_grid`; None for the matching grid,
             cut to the part that the columns reach.
+
+    Raises:
+        InputError: If there are fewer than two columns, or most of them lie on one place.
     """
-    spacing = column_spacing_deg(lat, lon)
+    spacing = column_spacing_deg(lat, lon) if np.size(lat) > 1 else 0.0
+    if spacing == 0.0:
+        raise InputError(f"columns must lie apart to be regridded; {np.size(lat)} don't")
     grid_lat, grid_lon = regular_grid(*(grid or matching_grid(spacing)))
     tree = cKDTree(unit_vectors(lat, lon))
     targets = unit_vectors(*np.meshgrid(grid_lat, grid_lon, indexing="ij")).reshape(-1, 3)

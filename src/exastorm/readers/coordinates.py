@@ -103,7 +103,7 @@ def find_axis(dataset: xr.Dataset, axis: str) -> str | None:
         or name in AXIS_NAMES[axis]
     ]
     along_itself = [name for name in found if name in dataset.dims]
-    return (along_itself or found or [None])[0]
+    return next(iter(along_itself or found), None)
 
 
 def find_grid(dataset: xr.Dataset, file: str) -> Grid:

@@ -55,12 +55,14 @@ class Field:
         bounds: (T, 2) cftime bounds where values are means over an interval, else None.
         mask: Below-ground mask, int8 like `array`, where gaps were filled, else None.
         file: The file of its first time.
+        rank: Place of its source in the archive's table; the lower is preferred.
     """
 
     array: xr.DataArray
     bounds: NDArray[Any] | None = None
     mask: xr.DataArray | None = None
     file: str = ""
+    rank: int = 0
 
     @property
     def times(self) -> NDArray[Any] | None:
@@ -78,7 +80,7 @@ def make_array(
 ) -> xr.DataArray:
     """A field's data with the schema's coordinates and attributes."""
     coords: dict[str, Any] = {"lat": grid.lat, "lon": grid.lon}
-    dims = DIMS[1:]
+    dims: tuple[str, ...] = DIMS[1:]
     if times is not None:
         coords["time"] = times
         dims = DIMS

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from exastorm.errors import InputError
 from exastorm.readers.coordinates import MEMBER_NAMES, find_level_axis, levels_hpa
 from exastorm.readers.fields import Source
+from exastorm.readers.levels import find_level
 from exastorm.readers.lexicon import LEVEL_IN_NAME
+from exastorm.readers.options import ReadOptions, stand_in_levels, stated_units
 from exastorm.readers.series import Part, join_parts
 
 STREAM_DIM = "expver"
@@ -42,11 +44,11 @@ class Group:
 
     Attributes:
         sources: The files; one where there is no time.
-        member: Ensemble member to read, None for the first.
+        options: Member, stand-in levels and stated units are used.
     """
 
     sources: Sequence[Source]
-    member: int | None = None
+    options: ReadOptions
 
     @property
     def first(self) -> Source:
@@ -70,6 +72,29 @@ class Group:
         if time is None:
             return False
         return time in self.array(name).dims or self.first.dataset[time].ndim == 0
+
+    def units(self, name: str) -> str:
+        """The unit string of a variable: the user's, else the file's.
+
+        Raises:
+            LeftOut: If there is none.
+        """
+        attrs = self.array(name).attrs
+        stated = stated_units(self.options).get(name, attrs.get("units", attrs.get("unit", "")))
+        if not str(stated).strip():
+            raise LeftOut("has no units, and units are never guessed (state them by `units`)")
+        return str(stated).strip()
+
+    def level_of(self, name: str, field: str, wanted_hpa: float) -> int | None:
+        """Index of the level to take for a field: its own, else the stand-in asked for."""
+        levels = self.levels(name)
+        if levels is None:
+            return None
+        index = find_level(levels.hpa, wanted_hpa)
+        stand_in = stand_in_levels(self.options).get(field)
+        if index is None and stand_in is not None:
+            return find_level(levels.hpa, stand_in)
+        return index
 
     def levels(self, name: str) -> Levels | None:
         """The pressure levels of a variable; None where it has none.
@@ -130,7 +155,7 @@ class Group:
     def _choose_member(self, array: xr.DataArray, dim: str) -> tuple[int, str]:
         """Index and note of the ensemble member asked for."""
         members = list(array.coords[dim].values) if dim in array.coords else range(array.sizes[dim])
-        wanted = members[0] if self.member is None else self.member
+        wanted = members[0] if self.options.member is None else self.options.member
         if wanted not in members:
             raise InputError(
                 f"member {wanted} must be one of {', '.join(str(m) for m in members)}",

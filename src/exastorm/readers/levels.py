@@ -98,7 +98,7 @@ def fill_below_ground(
     for from_hpa, values in above:
         carried = extrapolate(letter, values, from_hpa, level_hpa).astype(field.dtype)
         filled = da.where(da.isnan(filled), carried, filled)
-    return filled.map_blocks(fill_from_latitude, dtype=field.dtype), mask
+    return da.map_blocks(fill_from_latitude, filled, dtype=field.dtype), mask
 
 
 def fill_from_latitude(block: NDArray[Any]) -> NDArray[Any]:

@@ -97,7 +97,8 @@ def _engine_arguments(path: str, kind: str) -> dict[str, Any]:
     """What xarray needs to open a file of this kind at this place."""
     if kind == "zarr":
         # xarray warns where a store has no consolidated metadata, so say whether it has.
-        return {"filename_or_obj": path, "engine": "zarr", "consolidated": _is_consolidated(path)}
+        store = file_system(path)[1] if is_local(path) else path
+        return {"filename_or_obj": store, "engine": "zarr", "consolidated": _is_consolidated(path)}
     if is_local(path):
         return {"filename_or_obj": file_system(path)[1], "engine": "netcdf4"}
     if kind == "netcdf3":

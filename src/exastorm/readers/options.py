@@ -22,6 +22,9 @@ class ReadOptions:
     """Leave bad files out and list them in the attribute `bad_files`, instead of refusing all."""
     stand_ins: tuple[str, ...] = ()
     """Levels that stand in for missing ones, as `T200=250` (take 250 hPa for T200)."""
+    units: tuple[str, ...] = ()
+    """Units of variables whose file states none or wrong ones, as `tp=m` or `PSL=cPa`: the name in
+    the archive, "=", a UDUNITS string."""
     grid: tuple[int, int] | None = None
     """Regrid to this many latitudes and longitudes, poles included; by default the grid is kept."""
     weights: str | None = None
@@ -39,6 +42,7 @@ class ReadOptions:
             if name not in VARIABLES:
                 raise ValueError(f"fields must be names of exastorm.variables, got {name!r}")
         stand_in_levels(self)
+        stated_units(self)
         if self.grid is not None and (self.grid[0] < 2 or self.grid[1] < 2):
             raise ValueError(f"grid must be at least 2 x 2 points, got {self.grid}")
         if self.member is not None and self.member < 0:
@@ -62,3 +66,16 @@ def stand_in_levels(options: ReadOptions) -> dict[str, float]:
             )
         levels[match[1]] = float(match[2])
     return levels
+
+
+def stated_units(options: ReadOptions) -> dict[str, str]:
+    """The units that the user states, by the variable's name in the archive.
+
+    Raises:
+        ValueError: If an entry is not "NAME=UNITS".
+    """
+    pairs = [entry.partition("=") for entry in options.units]
+    for entry, (name, _, units) in zip(options.units, pairs, strict=True):
+        if not name.strip() or not units.strip():
+            raise ValueError(f"units must look like tp=m, got {entry!r}")
+    return {name.strip(): units.strip() for name, _, units in pairs}

@@ -5,6 +5,7 @@ one small object a file instead of a graph of joins. Every read goes through her
 a failure to read, whenever it happens, names file, variable and time in one line.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -96,7 +97,7 @@ class FileSeries:
     def __getitem__(self, key: Any) -> NDArray[Any]:
         key = key if isinstance(key, tuple) else (key,)
         if isinstance(key[0], int | np.integer):
-            return self._read(int(key[0]), int(key[0]) + 1)[(0, *key[1:])]
+            return np.asarray(self._read(int(key[0]), int(key[0]) + 1)[(0, *key[1:])])
         wanted = range(self.shape[0])[key[0]]
         if not wanted:
             return np.empty((0, *self.shape[1:]), self.dtype)[(slice(None), *key[1:])]
@@ -109,12 +110,13 @@ class FileSeries:
     def _read(self, start: int, stop: int) -> NDArray[Any]:
         """Steps start to stop, joined over the files that hold them."""
         blocks = []
-        begin = 0
-        for part, end in zip(self._parts, self._ends, strict=True):
-            low, high = max(start, begin) - begin, min(stop, end) - begin
-            if low < high:
-                blocks.append(part.read(slice(low, high), self.name))
-            begin = end
+        index = bisect_right(self._ends, start)
+        begin = self._ends[index - 1] if index else 0
+        while begin < stop:
+            part, end = self._parts[index], self._ends[index]
+            steps = slice(max(start, begin) - begin, min(stop, end) - begin)
+            blocks.append(part.read(steps, self.name))
+            begin, index = end, index + 1
         block = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
         return block.astype(self.dtype, copy=False)
 
@@ -135,10 +137,11 @@ def join_parts(name: str, parts: Sequence[Part]) -> da.Array:
     for part in parts:
         block = steps_per_block(part)
         steps += [min(block, part.num_steps - i) for i in range(0, part.num_steps, block)]
-    return da.from_array(
+    joined: da.Array = da.from_array(
         series,
         chunks=(tuple(steps), *((n,) for n in series.shape[1:])),
         name=False,
         fancy=False,
         meta=np.empty((0, 0, 0), series.dtype),
     )
+    return joined

@@ -3,9 +3,6 @@
 Their names hold what the files lack: `data-YYYY-MM-DD-TT-R[-ANOMALY].h5`, where TT counts the
 three-hourly outputs of a CAM day (0 is 00 UTC, 7 is 21 UTC) and R is the run of the ensemble;
 ClimateNet adds `_N`, the number of the annotation. CAM's calendar has no leap days.
-
-Each file is one chunk of one lazy array, so that a hundred thousand files cost no more to open than
-a look at their headers.
 """
 
 import re
@@ -16,7 +13,6 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import cftime
-import dask.array as da
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -187,67 +183,46 @@ def refuse_repeats(
     return kept
 
 
-class FileStack:
-    """A read-only array (num_files, ...) whose every first index is one file; picklable.
+def keep_sound(
+    files: Sequence[SnapshotFile[Layout]],
+    check: Callable[[SnapshotFile[Layout]], None],
+    bad: BadFiles,
+) -> list[SnapshotFile[Layout]]:
+    """Files whose values are sound, where bad files are to be left out; else all, unread.
 
-    Attributes:
-        files: What to read, one a file.
-        shape: Shape of the whole array.
-        dtype: Of the values.
+    Args:
+        files: Files with good headers.
+        check: Reads one file and raises InputError for values that can't be.
+        bad: Takes the bad ones.
+
+    Raises:
+        InputError: If no file is left.
     """
+    if not bad.skip:
+        return list(files)
+    kept = []
+    for file in track(files, "Checking files"):
+        try:
+            check(file)
+        except InputError as error:
+            bad.handle(error)
+        else:
+            kept.append(file)
+    if not kept:
+        raise InputError(f"no file is sound; the first: {bad.problems[0]}")
+    return kept
 
-    def __init__(
-        self,
-        files: Sequence[Any],
-        read: Callable[[Any], NDArray[Any]],
-        shape: tuple[int, ...],
-        dtype: Any,
-    ) -> None:
-        self.files = files
-        self.shape = (len(files), *shape)
-        self.dtype = np.dtype(dtype)
-        self.ndim = len(self.shape)
-        self._read = read
 
-    def __getitem__(self, index: Any) -> NDArray[Any]:
-        """Read the files of one chunk; dask asks with slices, or integers where it joined two."""
-        which, *rest = index
-        if not isinstance(which, slice):
-            return self._read_file(which)[tuple(rest)]
-        numbers = range(*which.indices(len(self.files)))
-        blocks = [self._read_file(i)[tuple(rest)] for i in numbers]
-        if len(blocks) == 1:
-            return blocks[0][None]
-        return np.stack(blocks) if blocks else np.empty((0, *self.shape[1:]), self.dtype)
+def refuse_blank(values: NDArray[Any], variable: str, file: SnapshotFile[Any]) -> None:
+    """Refuse a map without any number, at no cost for others.
 
-    def _read_file(self, number: int) -> NDArray[Any]:
-        return self._read(self.files[number]).astype(self.dtype, copy=False)
-
-    def lazy(self) -> Any:
-        """The stack as a dask array with one chunk a file; a chunk is read once a computation."""
-        return da.from_array(
-            self,
-            chunks=(1, *self.shape[1:]),
-            inline_array=True,
-            fancy=False,
-            meta=np.empty((0,) * self.ndim, self.dtype),
+    Raises:
+        InputError: As said.
+    """
+    if not np.isfinite(values.flat[0]) and not np.isfinite(values).any():
+        raise InputError(
+            "holds no number at all", file=file.path, variable=variable, time=file.time
         )
-
-
-def pick_channel(stack: Any, channel: int) -> Any:
-    """One channel (T, H, W) of a lazy stack (T, C, H, W), sharing the read with its neighbors."""
-    return da.map_blocks(
-        _take_channel,
-        stack,
-        channel,
-        drop_axis=1,
-        dtype=stack.dtype,
-        meta=np.empty((0, 0, 0), stack.dtype),
-    )
-
-
-def _take_channel(block: NDArray[Any], channel: int) -> NDArray[Any]:
-    return block[:, channel]
 
 
 def with_bad_files(dataset: xr.Dataset, bad: BadFiles) -> xr.Dataset:

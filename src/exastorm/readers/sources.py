@@ -2,8 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import cftime
+import numpy as np
 import xarray as xr
 
 from exastorm.errors import InputError
@@ -12,9 +14,13 @@ from exastorm.readers.coordinates import file_times, find_grid
 from exastorm.readers.fields import Source
 from exastorm.readers.groups import Group
 from exastorm.readers.opening import open_lazily
+from exastorm.readers.options import ReadOptions
 from exastorm.readers.schema import check_times
 
 Opener = Callable[[str], list[xr.Dataset]]
+
+SAME_CALENDAR = {"gregorian": "standard", "proleptic_gregorian": "standard"}
+"""Names of calendars that agree on every date after 1582."""
 
 SHOW_PROGRESS_FROM = 50
 """Number of files from which opening them takes long enough for a bar."""
@@ -59,8 +65,11 @@ def open_sources(paths: Sequence[str], opener: Opener, bad: BadFiles) -> list[So
     for path in shown:
         try:
             found = [_describe(path, dataset) for dataset in opener(path)]
+            first = (sources or found)[0]
             for source in found:
-                _check_same_grid(source, (sources or found)[0])
+                _check_same_grid(source, first)
+            timed = [s for s in (first, *found) if s.times.size]
+            found = [_in_calendar(source, timed) for source in found]
         except InputError as error:
             bad.handle(error)
         else:
@@ -76,6 +85,8 @@ def _describe(path: str, dataset: xr.Dataset) -> Source:
     """
     grid = find_grid(dataset, path)
     time_name, times = file_times(dataset, path)
+    if time_name is not None and not times.size:
+        raise InputError("holds no time", file=path, variable=time_name)
     check_times(times, path)
     return Source(path=path, dataset=dataset, grid=grid, time_name=time_name, times=times)
 
@@ -93,7 +104,29 @@ def _check_same_grid(source: Source, first: Source) -> None:
     )
 
 
-def group_sources(sources: Sequence[Source], member: int | None, bad: BadFiles) -> list[Group]:
+def _in_calendar(source: Source, timed: list[Source]) -> Source:
+    """A source in the calendar of the first that has times, where both agree on every date.
+
+    Raises:
+        InputError: If they don't.
+    """
+    if not source.times.size:
+        return source
+    calendar, wanted = (str(s.times[0].calendar) for s in (source, timed[0]))
+    if calendar == wanted:
+        return source
+    if SAME_CALENDAR.get(calendar, calendar) != SAME_CALENDAR.get(wanted, wanted):
+        raise InputError(
+            f"all files of an archive must have one calendar; this one has {calendar},"
+            f" {timed[0].path} has {wanted}",
+            file=source.path,
+            variable=source.time_name,
+        )
+    dates = [cftime.datetime(*t.timetuple()[:6], calendar=wanted) for t in source.times]
+    return replace(source, times=np.array(dates))
+
+
+def group_sources(sources: Sequence[Source], options: ReadOptions, bad: BadFiles) -> list[Group]:
     """Put together files that hold the same variables, each group in the order of its times.
 
     Where bad files are to be left out each file stays by itself, so that it can be checked.
@@ -107,13 +140,13 @@ def group_sources(sources: Sequence[Source], member: int | None, bad: BadFiles) 
     groups = []
     for alike in by_content.values():
         if alike[0].time_name is None or not all(s.times.size for s in alike):
-            groups += [Group(sources=[s], member=member) for s in alike]
+            groups += [Group(sources=[s], options=options) for s in alike]
             continue
         ordered = _without_overlap(sorted(alike, key=lambda s: s.times[0]), bad)
         if bad.skip:
-            groups += [Group(sources=[s], member=member) for s in ordered]
+            groups += [Group(sources=[s], options=options) for s in ordered]
         else:
-            groups.append(Group(sources=ordered, member=member))
+            groups.append(Group(sources=ordered, options=options))
     return groups
 
 

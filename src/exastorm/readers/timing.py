@@ -25,9 +25,6 @@ from exastorm.readers.groups import Group
 TIME_CELL_METHOD = re.compile(r"\btime:\s*(?!\w+:)(\w+)")
 """The method along time in a CF cell_methods attribute, as in "area: mean time: point"."""
 
-SAME_CALENDAR = {"gregorian": "standard", "proleptic_gregorian": "standard"}
-"""Names of calendars that agree on every date after 1582."""
-
 BOUNDS_NAMES = ("time_bnds", "time_bounds")
 """Names of time bounds that files don't always point to by attribute."""
 
@@ -77,11 +74,10 @@ def align(fields: Mapping[str, Field], file: str) -> tuple[dict[str, Field], lis
         The fields on one axis (those without time unchanged) and remarks for the history.
 
     Raises:
-        InputError: If calendars differ, or no time is left that all fields have.
+        InputError: If no time is left that all fields have.
     """
     timed = {n: f for n, f in fields.items() if f.times is not None}
-    _check_calendars(timed, file)
-    seconds = {n: as_seconds(f.times) for n, f in timed.items()}
+    seconds = {n: as_seconds(f.array["time"].values) for n, f in timed.items()}
     axes = list(seconds.values())
     if all(np.array_equal(axes[0], other) for other in axes[1:]):
         return dict(fields), []
@@ -107,18 +103,6 @@ def align(fields: Mapping[str, Field], file: str) -> tuple[dict[str, Field], lis
         for n, f in fields.items()
     }
     return out, _remarks(timed, instants, num_before, target.size)
-
-
-def _check_calendars(timed: Mapping[str, Field], file: str) -> None:
-    """Refuse fields in different calendars."""
-    seen: dict[str, str] = {}
-    for name, item in timed.items():
-        assert item.times is not None
-        calendar = str(item.times[0].calendar)
-        seen.setdefault(SAME_CALENDAR.get(calendar, calendar), name)
-    if len(seen) > 1:
-        listed = ", ".join(f"{name} in {calendar}" for calendar, name in seen.items())
-        raise InputError(f"all variables must have one calendar, got {listed}", file=file)
 
 
 def _place(item: Field, target: NDArray[np.float64]) -> NDArray[np.intp]:

@@ -37,27 +37,26 @@ class Translation:
     left_out: dict[str, str] = field(default_factory=dict)
 
 
-def translate(group: Group, entries: Iterable[Entry], stand_ins: dict[str, float]) -> Translation:
+def translate(group: Group, entries: Iterable[Entry]) -> Translation:
     """Take every field that a table knows from a group of files with the same variables.
 
     Args:
         group: The files.
         entries: The archive's table.
-        stand_ins: Level to take for a missing one, hPa, by field.
 
     Raises:
         InputError: For units that can't be the field's.
     """
     out = Translation()
-    for entry in entries:
+    for rank, entry in enumerate(entries):
         for name in candidates(entry, group.first.dataset):
             try:
-                found = _take(entry, name, group, stand_ins)
+                found = _take(entry, name, group)
             except LeftOut as reason:
                 out.left_out.setdefault(name, str(reason))
                 continue
             for ours, taken in found.items():
-                out.fields.setdefault(ours, taken)
+                out.fields.setdefault(ours, replace(taken, rank=rank))
                 out.left_out.pop(name, None)
     return out
 
@@ -98,11 +97,11 @@ def _fits_height(entry: Entry, array: xr.DataArray) -> bool:
     return bool(heights) and abs(heights[0] - entry.height_m) <= HEIGHT_TOLERANCE_M
 
 
-def _take(entry: Entry, name: str, group: Group, stand_ins: dict[str, float]) -> dict[str, Field]:
+def _take(entry: Entry, name: str, group: Group) -> dict[str, Field]:
     """The fields that one variable gives; empty where it is of another kind."""
     levels = group.levels(name)
     if entry.is_profile:
-        return {} if levels is None else _take_levels(entry, name, group, levels, stand_ins)
+        return {} if levels is None else _take_levels(entry, name, group, levels)
     if levels is not None:
         return {}
     return {entry.field: _read_field(entry, entry.field, name, group)}
@@ -118,11 +117,8 @@ def _change(entry: Entry, ours: str, name: str, group: Group) -> Conversion:
     attrs = group.array(name).attrs
     if "unusable" in attrs:
         raise LeftOut(attrs["unusable"])
-    units = str(attrs.get("units", attrs.get("unit", ""))).strip()
-    if not units:
-        raise LeftOut("has no units, and units are never guessed")
     return find_conversion(
-        units,
+        group.units(name),
         variable_of(ours),
         accumulated_s=attrs.get("accumulated_s", entry.accumulated_s),
         file=group.first.path,
@@ -138,7 +134,10 @@ def _read_field(
     data, chosen = group.read(name, index)
     source = group.array(name)
     notes = [entry.note, change.note, chosen, str(source.attrs.get("note", ""))]
-    attrs = {"source_name": name, "source_units": str(source.attrs.get("units", ""))}
+    attrs = {
+        "source_name": source.attrs.get("source_name", name),
+        "source_units": group.units(name),
+    }
     if any(notes):
         attrs["note"] = "; ".join(n for n in notes if n)
     times = group.times if group.has_time(name) else None
@@ -150,16 +149,11 @@ def _read_field(
     )
 
 
-def _take_levels(
-    entry: Entry, name: str, group: Group, levels: Levels, stand_ins: dict[str, float]
-) -> dict[str, Field]:
+def _take_levels(entry: Entry, name: str, group: Group, levels: Levels) -> dict[str, Field]:
     """The fields on pressure levels that one variable gives."""
     out: dict[str, Field] = {}
     for ours in PROFILES[entry.field]:
-        wanted = VARIABLES[ours].level_hpa or 0.0
-        index = find_level(levels.hpa, wanted)
-        if index is None and ours in stand_ins:
-            index = find_level(levels.hpa, stand_ins[ours])
+        index = group.level_of(name, ours, VARIABLES[ours].level_hpa or 0.0)
         if index is not None:
             out[ours] = _take_level(entry, ours, name, group, levels, index)
     return out
@@ -177,6 +171,7 @@ def _take_level(
     taken = read(index)
     level = float(levels.hpa[index])
     wanted = VARIABLES[ours].level_hpa or 0.0
+    taken.array.attrs["source_level_hpa"] = level
     if find_level(np.array([level]), wanted) is None:
         note = f"{level:g} hPa stands in for {wanted:g} hPa, as asked"
         taken = replace(taken, array=add_note(taken.array, note))

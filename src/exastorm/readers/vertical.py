@@ -109,8 +109,8 @@ def _sorted_levels(axis: str, a_hpa: Any, b: Any) -> ModelLevels:
 
 def _reference_pressure_hpa(dataset: xr.Dataset, file: str) -> float:
     """P0 of the hybrid levels, hPa."""
-    if "P0" not in dataset.variables:
-        raise InputError("hybrid levels need the reference pressure P0", file=file, variable="P0")
+    if "P0" not in dataset.variables or dataset["P0"].size != 1:
+        raise InputError("hybrid levels need one reference pressure P0", file=file, variable="P0")
     units = str(dataset["P0"].attrs.get("units", ""))
     try:
         scale = conversion(units, "hPa").scale
@@ -118,7 +118,7 @@ def _reference_pressure_hpa(dataset: xr.Dataset, file: str) -> float:
         raise InputError(
             f"must be in a unit of pressure, got {units!r}", file=file, variable="P0"
         ) from None
-    return float(dataset["P0"].values) * scale
+    return float(dataset["P0"].values.item()) * scale
 
 
 def interpolate(letter: str, values: Any, pressures_hpa: Any, level_hpa: float) -> FloatArray:

@@ -1,18 +1,21 @@
 """Writes datasets block by block, so that archives larger than memory can be written.
 
-dask writes each block as soon as it is made; this module fixes what the formats share: how time
-is counted, how fields are packed, and how fields on single levels become one variable with a
-pressure axis.
+Here is what the formats share: how blocks of time follow each other into files and stores, how
+time is counted, and how fields on single levels become one variable with a pressure axis.
 """
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import cftime
+import dask.base
+import netCDF4
 import xarray as xr
 
 from exastorm.errors import InputError
+from exastorm.progress import track
 from exastorm.readers.lexicon import PROFILES
 from exastorm.readers.schema import coordinate_attrs
 from exastorm.variables import VARIABLES
@@ -24,54 +27,86 @@ TIME_UNITS = "days since 1850-01-01"
 """How times are counted, as CMIP6 does; readers round to the second."""
 
 
-def in_blocks(dataset: xr.Dataset) -> xr.Dataset:
-    """The dataset in blocks along time, its own where it has some."""
-    if any(v.chunks for v in dataset.variables.values()) or "time" not in dataset.dims:
-        return dataset
-    return dataset.chunk({"time": BLOCK_STEPS})
+def save_blocks(outputs: Mapping[Path, xr.Dataset]) -> list[Path]:
+    """Write datasets with common times to netCDF-4 files or Zarr stores, block by block.
+
+    All blocks of one stretch of time are computed together, so that what they share is computed
+    once, however many files there are.
+
+    Args:
+        outputs: Dataset by path; a path that ends in `.zarr` becomes a store (format 3).
+
+    Returns:
+        The paths.
+    """
+    clean = {path: dataset.drop_encoding() for path, dataset in outputs.items()}
+    lengths = {d.sizes["time"] for d in clean.values() if "time" in d.dims}
+    starts = _block_starts(clean.values(), max(lengths, default=1))
+    for start, stop in track(list(itertools.pairwise(starts)), "writing"):
+        blocks = {
+            path: dataset.isel(time=slice(start, stop)) if "time" in dataset.dims else dataset
+            for path, dataset in clean.items()
+            if "time" in dataset.dims or start == 0
+        }
+        for path, block in zip(blocks, dask.base.compute(*blocks.values()), strict=True):
+            _write_block(path, block, start)
+    return list(clean)
 
 
-def _encoding(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
-    """Storage of each variable: float32 lightly compressed, times counted in days."""
+def _block_starts(datasets: Iterable[xr.Dataset], num_times: int) -> list[int]:
+    """Where blocks begin, and the end of the last: the largest blocks that the fields have."""
+    sizes = [v.chunksizes["time"][0] for d in datasets for v in d.variables.values() if v.chunks]
+    size = max(sizes, default=BLOCK_STEPS)
+    return [*range(0, num_times, size), num_times]
+
+
+def _write_block(path: Path, block: xr.Dataset, start: int) -> None:
+    """Write the first block of a file or store, or add a later one."""
+    is_store = path.suffix == ".zarr"
+    if start == 0:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        encoding = _encoding(block, is_store)
+        if is_store:
+            block.to_zarr(path, mode="w", encoding=encoding, zarr_format=3, consolidated=False)
+            return
+        unlimited = ["time"] if "time" in block.dims else []
+        block.to_netcdf(path, engine="netcdf4", encoding=encoding, unlimited_dims=unlimited)
+    elif is_store:
+        still = [n for n, v in block.variables.items() if "time" not in v.dims]
+        block.drop_vars(still).to_zarr(path, append_dim="time", consolidated=False)
+    else:
+        _append(path, block, start)
+
+
+def _append(path: Path, block: xr.Dataset, start: int) -> None:
+    """Add times to a netCDF-4 file."""
+    with netCDF4.Dataset(path, "a") as file:
+        for name, variable in block.variables.items():
+            if "time" not in variable.dims:
+                continue
+            values = variable.values
+            if values.dtype.kind == "O":
+                values = cftime.date2num(values, TIME_UNITS, calendar=values.flat[0].calendar)
+            steps = slice(start, start + variable.sizes["time"])
+            file[str(name)][tuple(steps if d == "time" else slice(None) for d in variable.dims)] = (
+                values
+            )
+
+
+def _encoding(dataset: xr.Dataset, is_store: bool) -> dict[str, dict[str, Any]]:
+    """Storage of each variable: times counted in days; fields in blocks, lightly compressed."""
     encoding: dict[str, dict[str, Any]] = {}
     for name, variable in dataset.variables.items():
-        if variable.dtype == np.float32 and variable.ndim >= 2:
-            encoding[str(name)] = {"zlib": True, "complevel": 1, "_FillValue": None}
+        if is_store:
+            encoding[str(name)] = {"chunks": variable.shape} if variable.ndim > 1 else {}
         elif variable.dtype.kind == "f":
-            encoding[str(name)] = {"_FillValue": None}
-    if "time" in dataset.dims:
-        calendar = str(dataset["time"].values[0].calendar)
-        encoding["time"] = {"units": TIME_UNITS, "calendar": calendar, "dtype": "float64"}
-        if "time_bnds" in dataset.variables:
-            encoding["time_bnds"] = dict(encoding["time"])
-            encoding["time"]["bounds"] = "time_bnds"
+            packing = {"zlib": True, "complevel": 1} if variable.ndim > 1 else {}
+            encoding[str(name)] = {"_FillValue": None, **packing}
+        if variable.dtype.kind == "O":
+            calendar = str(variable.values.flat[0].calendar)
+            how = {"units": TIME_UNITS, "calendar": calendar, "dtype": "float64"}
+            encoding[str(name)] = {**encoding.get(str(name), {}), **how}
     return encoding
-
-
-def without_encoding(dataset: xr.Dataset) -> xr.Dataset:
-    """The dataset without what it remembers of the files it was read from."""
-    return dataset.drop_encoding()
-
-
-def save_netcdf(dataset: xr.Dataset, path: Path) -> Path:
-    """Write one netCDF-4 file with an unlimited time, block by block."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    clean = in_blocks(without_encoding(dataset))
-    unlimited = ["time"] if "time" in clean.dims else []
-    clean.to_netcdf(path, engine="netcdf4", encoding=_encoding(clean), unlimited_dims=unlimited)
-    return path
-
-
-def save_zarr(dataset: xr.Dataset, path: Path) -> Path:
-    """Write one Zarr store (format 3), block by block."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    clean = in_blocks(without_encoding(dataset))
-    encoding = {
-        name: {k: v for k, v in how.items() if k not in ("zlib", "complevel", "_FillValue")}
-        for name, how in _encoding(clean).items()
-    }
-    clean.to_zarr(path, mode="w", encoding=encoding, zarr_format=3, consolidated=False)
-    return path
 
 
 def profile_levels(dataset: xr.Dataset, letter: str) -> list[tuple[float, str]]:

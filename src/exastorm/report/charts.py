@@ -117,7 +117,7 @@ def counts_figure(censuses: Mapping[str, Census]) -> Figure:
                 label=name,
             )
         style_chart(axes, f"{storm.name.replace('_', ' ')}s a snapshot".capitalize())
-        axes.set_ylim(bottom=0.0)
+        axes.set_ylim(0.0, max(axes.get_ylim()[1], 1.0))
         axes.yaxis.get_major_locator().set_params(integer=True)
         add_legend(axes)
     panels[-1].set_xlabel(f"days since {str(origin)[:16]}")

@@ -108,7 +108,8 @@ def find_objects(
             columns = _object_columns(labels, num, grid, snapshot)
             if linker is not None:
                 centers = columns["center_lat_deg"], columns["center_lon_deg"]
-                columns["storm"] = linker.link(storm.flag, time, labels, *centers)
+                storms = linker.link(storm.flag, time, labels, *centers)
+                columns = {"object": columns["object"], "storm": storms} | columns
             tables.append(pd.DataFrame({"time": time, "class": storm.short_name, **columns}))
     names = [*SHAPE_COLUMNS, *(m.column for m in measures_of(fields))]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=names)

@@ -159,7 +159,8 @@ class Census:
             f"{int((self.objects['class'] == s.short_name).sum())} {s.short_name} objects"
             for s in STORMS
         ]
-        return f"counted {' and '.join(counts)} in {len(self.snapshots)} snapshots"
+        num = len(self.snapshots)
+        return f"counted {' and '.join(counts)} in {num} snapshot{'' if num == 1 else 's'}"
 
     def to_text(self) -> str:
         """The figures as a table for a terminal."""

@@ -9,7 +9,7 @@ from exastorm.readers.lexicon import CAM
 from exastorm.readers.opening import peek
 from exastorm.readers.options import ReadOptions
 from exastorm.readers.schema import field_names
-from exastorm.readers.writing import output_dataset, save_netcdf
+from exastorm.readers.writing import output_dataset, save_blocks
 
 NAME = "cam"
 
@@ -60,12 +60,12 @@ def write(dataset: xr.Dataset, out: Path) -> list[Path]:
     attrs = {"source": "CAM", "title": "written by exastorm in the layout of CAM history files"}
     whole = output_dataset(arrays, attrs, out, "CAM")
     if out.suffix == ".nc":
-        return [save_netcdf(whole, out)]
-    paths = []
+        return save_blocks({out: whole})
+    paths: list[Path] = []
     for first in range(0, whole.sizes["time"], STEPS_PER_FILE):
         part = whole.isel(time=slice(first, first + STEPS_PER_FILE))
         start = part["time"].values[0]
         seconds = start.hour * 3600 + start.minute * 60 + start.second
         name = f"exastorm.cam.h2.{start.strftime('%Y-%m-%d')}-{seconds:05d}.nc"
-        paths.append(save_netcdf(part, out / name))
+        paths += save_blocks({out / name: part})
     return paths

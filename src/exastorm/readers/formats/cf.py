@@ -14,7 +14,7 @@ from exastorm.readers.lexicon import CAM, CF, CMIP6
 from exastorm.readers.opening import Header, peek
 from exastorm.readers.options import ReadOptions
 from exastorm.readers.schema import field_names
-from exastorm.readers.writing import output_dataset, save_netcdf, save_zarr
+from exastorm.readers.writing import output_dataset, save_blocks
 
 NAME = "cf"
 
@@ -58,6 +58,5 @@ def write(dataset: xr.Dataset, out: Path) -> list[Path]:
         InputError: If the dataset holds no field.
     """
     whole = output_dataset({n: dataset[n] for n in field_names(dataset)}, {}, out, "CF")
-    if out.suffix == ".zarr":
-        return [save_zarr(whole, out)]
-    return [save_netcdf(whole, out if out.suffix == ".nc" else out / "exastorm.nc")]
+    path = out if out.suffix in (".nc", ".zarr") else out / "exastorm.nc"
+    return save_blocks({path: whole})

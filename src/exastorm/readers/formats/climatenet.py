@@ -12,6 +12,7 @@ al. 2021, Geoscientific Model Development 14, 107, and the published reader of i
 
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ import xarray as xr
 
 from exastorm.errors import InputError
 from exastorm.progress import track
+from exastorm.readers.file_stack import FileStack
 from exastorm.readers.formats.climatenet_files import (
     LABELS,
     ClimateNetLayout,
+    check_sound,
     conversion_of,
     look_at_header,
     read_field,
@@ -30,7 +33,7 @@ from exastorm.readers.formats.climatenet_files import (
 )
 from exastorm.readers.formats.deepcam_layouts import check_labels
 from exastorm.readers.opening import peek
-from exastorm.readers.options import ReadOptions
+from exastorm.readers.options import ReadOptions, stated_units
 from exastorm.readers.schema import (
     CLASS_ATTRS,
     DIMS,
@@ -43,10 +46,10 @@ from exastorm.readers.schema import (
 )
 from exastorm.readers.snapshot_files import (
     NAME_PATTERN,
-    FileStack,
     SnapshotFile,
     base_name,
     choose_run,
+    keep_sound,
     look_at_files,
     snapshot_stem,
     source_of,
@@ -76,14 +79,16 @@ def read(paths: list[str], options: ReadOptions) -> xr.Dataset:
 
     Args:
         paths: Files in any order.
-        options: `run`, `fields` and `skip_bad` are heeded.
+        options: `run`, `fields`, `units` and `skip_bad` are heeded.
 
     Raises:
         InputError: For a file that can't be read or dated, holds several times, lacks fields or has
             another grid, and for an annotation given twice.
     """
     bad = BadFiles(skip=options.skip_bad)
-    files = _refuse_differences(look_at_files(paths, look_at_header, bad), bad)
+    look = partial(look_at_header, stated_units=stated_units(options))
+    files = _refuse_differences(look_at_files(paths, look, bad), bad)
+    files = keep_sound(files, check_sound, bad)
     snapshots = _by_time(choose_run(files, options.run), bad)
     firsts = [annotations[0] for annotations in snapshots]
     grid = firsts[0].layout.grid

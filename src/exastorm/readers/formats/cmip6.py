@@ -14,7 +14,7 @@ from exastorm.readers.lexicon import CMIP6
 from exastorm.readers.opening import peek
 from exastorm.readers.options import ReadOptions
 from exastorm.readers.timing import as_seconds
-from exastorm.readers.writing import output_dataset, profile_levels, save_netcdf, stack_levels
+from exastorm.readers.writing import output_dataset, profile_levels, save_blocks, stack_levels
 from exastorm.variables import VARIABLES
 
 NAME = "cmip6"
@@ -93,7 +93,8 @@ def write(dataset: xr.Dataset, out: Path) -> list[Path]:
     arrays = _profiles(dataset) | _fields(dataset)
     if not arrays:
         raise InputError("CMIP6 has no name for any field of the dataset", file=out)
-    return [_write_variable(name, array, out) for name, array in arrays.items()]
+    outputs = dict(_output(name, array, out) for name, array in arrays.items())
+    return save_blocks(outputs)
 
 
 def _profiles(dataset: xr.Dataset) -> dict[str, xr.DataArray]:
@@ -139,8 +140,8 @@ def _attrs(units: str, ours: str) -> dict[str, Any]:
     }
 
 
-def _write_variable(name: str, array: xr.DataArray, out: Path) -> Path:
-    """Write one variable to its file."""
+def _output(name: str, array: xr.DataArray, out: Path) -> tuple[Path, xr.Dataset]:
+    """Path and content of the file of one variable."""
     attrs = {"mip_era": "CMIP6", "variable_id": name, "source_id": "exastorm", "grid_label": "gn"}
     whole = output_dataset({name: array}, attrs, out, "CMIP6")
     span = ""
@@ -149,7 +150,7 @@ def _write_variable(name: str, array: xr.DataArray, out: Path) -> Path:
         ends = [whole["time"].values[i].strftime("%Y%m%d%H%M") for i in (0, -1)]
         span = f"_{ends[0]}-{ends[1]}"
     table = "3hr" if span else "fx"
-    return save_netcdf(whole, out / f"{name}_{table}_exastorm_historical_r1i1p1f1_gn{span}.nc")
+    return out / f"{name}_{table}_exastorm_historical_r1i1p1f1_gn{span}.nc", whole
 
 
 def _with_bounds(whole: xr.Dataset, name: str) -> xr.Dataset:
@@ -166,5 +167,6 @@ def _with_bounds(whole: xr.Dataset, name: str) -> xr.Dataset:
 
     whole["pr"].attrs["cell_methods"] = "area: time: mean"
     whole = whole.assign_coords(time=("time", dates((begin + end) / 2), whole["time"].attrs))
+    whole["time"].attrs["bounds"] = "time_bnds"
     whole["time_bnds"] = (("time", "bnds"), dates(np.stack([begin, end], axis=-1)))
     return whole

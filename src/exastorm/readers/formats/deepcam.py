@@ -14,8 +14,11 @@ import xarray as xr
 
 from exastorm.errors import InputError
 from exastorm.grid import regular_grid
+from exastorm.readers.file_stack import FileStack, pick_channel
 from exastorm.readers.formats.deepcam_layouts import (
     DeepcamLayout,
+    check_sound,
+    fields_that_fit,
     find_layout,
     is_deepcam,
     is_statistics,
@@ -28,12 +31,11 @@ from exastorm.readers.formats.deepcam_writing import write_deepcam
 from exastorm.readers.options import ReadOptions
 from exastorm.readers.schema import CLASS_ATTRS, DIMS, coordinate_attrs, field_attrs
 from exastorm.readers.snapshot_files import (
-    FileStack,
     SnapshotFile,
     choose_run,
+    keep_sound,
     look_at_files,
     parse_snapshot_name,
-    pick_channel,
     refuse_repeats,
     source_of,
     with_bad_files,
@@ -48,8 +50,7 @@ KNOWN_SIZE = (768, 1152)
 """Latitudes and longitudes of the published files (Kurth et al. 2018)."""
 
 HALF_PRECISION_NOTE = (
-    "stored in half precision: three significant digits, nothing above 65504 (missing here) and"
-    " little below 6e-8"
+    "stored in half precision: three significant digits, nothing above 65504 and little below 6e-8"
 )
 
 Files = list[SnapshotFile[DeepcamLayout]]
@@ -71,12 +72,20 @@ def read(paths: list[str], options: ReadOptions) -> xr.Dataset:
         InputError: For a file that is cut short, lacks a dataset, has a wrong shape or another
             grid, a name without a date, a repeated time, or several runs where none is chosen.
     """
+    if options.units:
+        raise InputError(
+            "DeepCAM files are in CAM's units by definition; the option units has no place here",
+            file=paths[0],
+        )
     bad = BadFiles(skip=options.skip_bad)
     files = choose_run(look_at_files(paths, _look, bad), options.run)
     files = _refuse_differences(refuse_repeats(files, bad), bad)
+    files = keep_sound(files, check_sound, bad)
     layout = files[0].layout
+    fitting = fields_that_fit(files[0])
+    names = tuple(n for n in fitting if options.fields is None or n in options.fields)
     dataset = xr.Dataset(
-        {**_fields(files, options.fields), **_labels(files)},
+        {**_fields(files, names), **_labels(files)},
         coords=_coordinates(files),
         attrs={"source": source_of([f.path for f in files]), "source_format": NAME},
     )
@@ -87,6 +96,10 @@ def read(paths: list[str], options: ReadOptions) -> xr.Dataset:
             f"; a grid of {layout.num_lat} x {layout.num_lon} is taken to go from pole to pole and"
             " from 0 E, as that of 768 x 1152 does"
         )
+    overflowed = [n for n in layout.channels if n not in fitting]
+    if overflowed:
+        lines = [f"{name}: overflows the half precision of the files" for name in overflowed]
+        dataset.attrs["left_out"] = "\n".join(lines)
     return with_bad_files(dataset, bad)
 
 
@@ -153,16 +166,15 @@ def _refuse_differences(files: Files, bad: BadFiles) -> Files:
     return kept
 
 
-def _fields(files: Files, wanted: tuple[str, ...] | None) -> dict[str, Any]:
+def _fields(files: Files, names: tuple[str, ...]) -> dict[str, Any]:
     """The channels as lazy variables; channels-last files are read once for all of them."""
     layout = files[0].layout
-    names = tuple(n for n in layout.channels if wanted is None or n in wanted)
     together = any(f.layout.channels_last for f in files)
     shape = (layout.num_lat, layout.num_lon)
     out = {}
     for group in [names] if together else [(name,) for name in names]:
         stack = FileStack(
-            [(f.path, f.layout, group) for f in files], _read_group, (len(group), *shape), "float32"
+            [(f, group) for f in files], _read_group, (len(group), *shape), "float32"
         ).lazy()
         for channel, name in enumerate(group):
             attrs = _attrs(name, layout)
@@ -172,9 +184,8 @@ def _fields(files: Files, wanted: tuple[str, ...] | None) -> dict[str, Any]:
     return out
 
 
-def _read_group(file: tuple[str, DeepcamLayout, tuple[str, ...]]) -> Any:
-    path, layout, names = file
-    return read_channels((path, layout), names)
+def _read_group(source: tuple[SnapshotFile[DeepcamLayout], tuple[str, ...]]) -> Any:
+    return read_channels(*source)
 
 
 def _attrs(name: str, layout: DeepcamLayout) -> dict[str, Any]:
@@ -191,7 +202,7 @@ def _labels(files: Files) -> dict[str, Any]:
     out = {}
     for label_set in range(max(len(f.layout.labels) for f in files)):
         stack = FileStack(
-            [(f.path, f.layout, label_set) for f in files],
+            [(f, label_set) for f in files],
             _read_label_set,
             (layout.num_lat, layout.num_lon),
             "int8",
@@ -201,9 +212,8 @@ def _labels(files: Files) -> dict[str, Any]:
     return out
 
 
-def _read_label_set(file: tuple[str, DeepcamLayout, int]) -> Any:
-    path, layout, label_set = file
-    return read_labels((path, layout), label_set)
+def _read_label_set(source: tuple[SnapshotFile[DeepcamLayout], int]) -> Any:
+    return read_labels(*source)
 
 
 def _coordinates(files: Files) -> dict[str, Any]:

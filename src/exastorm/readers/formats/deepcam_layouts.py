@@ -23,9 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exastorm.errors import InputError
+from exastorm.readers.checks import check_values
 from exastorm.readers.opening import is_local, kind_of
 from exastorm.readers.schema import NO_LABEL
-from exastorm.readers.snapshot_files import NAME_PATTERN, base_name
+from exastorm.readers.snapshot_files import NAME_PATTERN, SnapshotFile, base_name, refuse_blank
 from exastorm.variables import CHANNEL_NAMES, CLASSES
 
 NUM_CHANNELS = len(CHANNEL_NAMES)
@@ -197,17 +198,17 @@ def _is_channels_last(
     return last
 
 
-def read_channels(file: tuple[str, DeepcamLayout], names: Sequence[str]) -> NDArray[np.float32]:
+def read_channels(file: SnapshotFile[DeepcamLayout], names: Sequence[str]) -> NDArray[np.float32]:
     """Fields (C, H, W) of one file.
 
     Args:
-        file: Path and layout.
-        names: Fields wanted; all must be in the layout.
+        file: The file.
+        names: Fields wanted; all must be in its layout.
 
     Raises:
-        InputError: If the file cannot be read any more.
+        InputError: If the file cannot be read any more, or a field holds no number.
     """
-    path, layout = file
+    path, layout = file.path, file.layout
     wanted = [layout.channels.index(name) for name in names]
     with open_hdf5(path) as hdf5:
         data = _dataset(hdf5, "climate/data", path)
@@ -217,8 +218,10 @@ def read_channels(file: tuple[str, DeepcamLayout], names: Sequence[str]) -> NDAr
         else:
             cube = np.stack([data[channel] for channel in wanted]).astype(np.float32, copy=False)
     if layout.half_precision:
-        # Pressures above 65504 Pa do not fit into half precision and were stored as infinite.
+        # What is above 65504 did not fit into half precision and was stored as infinite.
         cube[np.isinf(cube)] = np.nan
+    for name, values in zip(names, cube, strict=True):
+        refuse_blank(values, name, file)
     return cube
 
 
@@ -230,20 +233,44 @@ def _channels_first(values: NDArray[Any], channels: list[int]) -> NDArray[np.flo
     return out
 
 
-def read_labels(file: tuple[str, DeepcamLayout], label_set: int) -> NDArray[np.int8]:
+def read_labels(file: SnapshotFile[DeepcamLayout], label_set: int) -> NDArray[np.int8]:
     """One label map (H, W) of one file, -1 where the file has none.
 
     Raises:
         InputError: If it holds anything but the classes' flags.
     """
-    path, layout = file
+    path, layout = file.path, file.layout
     if label_set >= len(layout.labels):
         return np.full((layout.num_lat, layout.num_lon), NO_LABEL, np.int8)
     name, plane = layout.labels[label_set]
     with open_hdf5(path) as hdf5:
         labels = _dataset(hdf5, name, path)
         values = labels[()] if plane is None else labels[plane]
-    return check_labels(values, file=path, variable=name)
+    return check_labels(values, file=path, variable=name, time=file.time)
+
+
+def check_sound(file: SnapshotFile[DeepcamLayout]) -> None:
+    """Read all of a file and refuse values that can't be.
+
+    Raises:
+        InputError: For blank fields, implausible values, or labels that are no classes.
+    """
+    names = fields_that_fit(file)
+    for name, values in zip(names, read_channels(file, names), strict=True):
+        check_values(name, values, {}, file=file.path, time=file.time)
+    for label_set in range(len(file.layout.labels)):
+        read_labels(file, label_set)
+
+
+def fields_that_fit(file: SnapshotFile[DeepcamLayout]) -> tuple[str, ...]:
+    """The file's fields without those that overflow half precision, where it has that."""
+    if not file.layout.half_precision:
+        return file.layout.channels
+    with open_hdf5(file.path) as hdf5:
+        data = _dataset(hdf5, "climate/data", file.path)[()]
+    axis = (0, 1) if file.layout.channels_last else (1, 2)
+    overflows = np.isinf(data).any(axis=axis)
+    return tuple(n for n, o in zip(file.layout.channels, overflows, strict=True) if not o)
 
 
 def check_labels(values: Any, **where: Any) -> NDArray[np.int8]:

@@ -8,17 +8,12 @@ import xarray as xr
 
 from exastorm.constants import STANDARD_GRAVITY
 from exastorm.readers.assembly import Recipe, assemble
+from exastorm.readers.coordinates import HPA_NAMES
 from exastorm.readers.derived import dew_point
 from exastorm.readers.lexicon import ECMWF
 from exastorm.readers.opening import peek
 from exastorm.readers.options import ReadOptions
-from exastorm.readers.writing import (
-    output_dataset,
-    profile_levels,
-    save_netcdf,
-    save_zarr,
-    stack_levels,
-)
+from exastorm.readers.writing import output_dataset, profile_levels, save_blocks, stack_levels
 from exastorm.variables import VARIABLES
 
 NAME = "era5"
@@ -58,9 +53,14 @@ def recognize(path: str) -> bool:
     header = peek(path)
     if header is None:
         return False
-    has_grid = header.has_axis("latitude", "lat") and header.has_axis("longitude", "lon")
+    if not (header.has_axis("latitude", "lat") and header.has_axis("longitude", "lon")):
+        return False
+    names = set(header.dims)
+    on_levels = {name for entry in ECMWF if entry.is_profile for name in entry.names}
     known = {name for entry in ECMWF for name in entry.names}
-    return has_grid and any(name in known for name in header.dims)
+    # One letter alone may mean anything; on ECMWF's axes it means what ECMWF means.
+    has_axes = bool(names & {*HPA_NAMES, "valid_time", "latitude"})
+    return bool(names & (known - on_levels)) or (has_axes and bool(names & on_levels))
 
 
 def read(paths: list[str], options: ReadOptions) -> xr.Dataset:
@@ -91,7 +91,7 @@ def write(dataset: xr.Dataset, out: Path) -> list[Path]:
     attrs = {"source": "written by exastorm in the layout of ERA5"}
     whole = output_dataset(arrays, attrs, out, "ERA5").isel(lat=slice(None, None, -1))
     whole = whole.rename(lat="latitude", lon="longitude")
-    return [save_zarr(whole, path) if is_store else save_netcdf(whole, path)]
+    return save_blocks({path: whole})
 
 
 def _fields(dataset: xr.Dataset, style: int) -> dict[str, xr.DataArray]:

@@ -39,7 +39,7 @@ def read(paths: list[str], options: ReadOptions) -> xr.Dataset:
     return assemble(paths, options, RECIPE)
 
 
-def write(dataset: xr.Dataset, out: Path) -> list[Path]:  # noqa: ARG001
+def write(dataset: xr.Dataset, out: Path) -> list[Path]:
     """GRIB is not written.
 
     Raises:

@@ -32,6 +32,9 @@ EXTRA_KEYS = ("time", "step", "shortName", "class:str")
 READ_KEYS = ("startStep", "endStep", "stepRange", "class:str")
 """Keys that become attributes where a variable has one value of them."""
 
+LEVEL_TOLERANCE = 1e-4
+"""Levels are scaled integers: 0.995 comes back as 0.9949999999999999."""
+
 STEP_TYPES = ("instant", "avg", "accum")
 """Kinds of statistics over a step, the preferred first."""
 
@@ -178,15 +181,21 @@ def _select(index: Any, selection: Selection) -> Any | None:
     """The part of a file's index that a selection means, or None."""
     for short_name in selection.short_names:
         for level_type in selection.level_types:
-            wanted: dict[str, Any] = {"shortName": short_name, "typeOfLevel": level_type}
+            found = index.subindex({"shortName": short_name, "typeOfLevel": level_type})
             if selection.level is not None:
-                wanted["level:float"] = selection.level
+                found = _at_level(found, selection.level)
             if selection.center is not None:
-                wanted["centre"] = selection.center
-            found = index.subindex(wanted)
-            if len(found):
+                found = found.subindex({"centre": selection.center})
+            if found.header_values.get("stepType"):
                 return _one_step_type(found)
     return None
+
+
+def _at_level(index: Any, level: float) -> Any:
+    """The messages on one level, which GRIB stores as a scaled integer."""
+    levels = index.header_values.get("level:float", [])
+    near = [v for v in levels if isinstance(v, float | int) and abs(v - level) < LEVEL_TOLERANCE]
+    return index.subindex({"level:float": near[0] if near else level})
 
 
 def _one_step_type(index: Any) -> Any:
@@ -199,7 +208,9 @@ def _one_step_type(index: Any) -> Any:
 def _as_dataset(components: Any, selection: Selection) -> xr.Dataset:
     """One variable with its valid times, levels and grid."""
     variables = components.variables
-    name = next(n for n, v in variables.items() if "latitude" in v.dimensions and len(v.dimensions) > 1)
+    name = next(
+        n for n, v in variables.items() if "latitude" in v.dimensions and len(v.dimensions) > 1
+    )
     messages = variables[name]
     dims = tuple(messages.dimensions)
     axes = (dims.index("time"), dims.index("step"))
@@ -234,9 +245,12 @@ def _valid_times(
 
 def _attributes(attrs: dict[str, Any]) -> dict[str, Any]:
     """Attributes of a variable: units, what its step means, how long it was gathered."""
-    kept = {k: attrs[k] for k in ("units", "standard_name", "long_name") if k in attrs}
+    kept: dict[str, Any] = {
+        k: attrs[k] for k in ("units", "standard_name", "long_name") if k in attrs
+    }
     name, kind = attrs.get("GRIB_shortName"), attrs.get("GRIB_stepType")
     level = attrs.get("GRIB_typeOfLevel")
+    kept["source_name"] = f"{name} ({level})"
     if name in ("u", "v") and level in ("hybrid", "sigma"):
         kept["note"] = f"lowest level of the model ({level})"
     if kind == "instant":

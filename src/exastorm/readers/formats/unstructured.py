@@ -8,7 +8,6 @@ rest of the grid without values.
 """
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -18,23 +17,14 @@ from exastorm.grid import FloatArray
 from exastorm.readers.assembly import Recipe, assemble
 from exastorm.readers.columns import ColumnWeights, nearest_weights, weights_from_file
 from exastorm.readers.coordinates import find_axis
-from exastorm.readers.formats.unstructured_arrays import PlainField, ProfileField, gridded
+from exastorm.readers.formats.unstructured_fields import ColumnFile, gridded_fields
 from exastorm.readers.formats.unstructured_mesh import column_dim, find_columns, mesh_dim
-from exastorm.readers.lexicon import CAM, CF, PROFILES
+from exastorm.readers.lexicon import CAM, CF
 from exastorm.readers.opening import open_lazily, peek
-from exastorm.readers.options import ReadOptions, stand_in_levels
+from exastorm.readers.options import ReadOptions
 from exastorm.readers.schema import coordinate_attrs
-from exastorm.readers.units import conversion
-from exastorm.readers.vertical import ModelLevels, find_levels
-from exastorm.variables import VARIABLES
 
 NAME = "unstructured"
-
-PROFILE_NAMES = {"U": "U", "V": "V", "T": "T", "Z3": "Z", "Z": "Z"}
-"""CAM's names of fields on model levels, and their letter."""
-
-LOWEST_LEVEL_FIELDS = {"U": "UBOT", "V": "VBOT"}
-"""Fields at the lowest model level that a profile gives where the file lacks them."""
 
 
 def recognize(path: str) -> bool:
@@ -108,10 +98,13 @@ class Columns:
             raise InputError("has no fields on unstructured columns", file=path)
         weights = self._weights_of(raw, dim, path)
         time = find_axis(raw, "time")
-        lead = (time,) if time is not None and time in raw.dims else ()
-        fields: dict[str, xr.Variable] = {}
-        for name in map(str, raw.data_vars):
-            fields |= _fields_of(raw, name, dim, lead, weights, self._options, path)
+        file = ColumnFile(
+            path=path,
+            dataset=raw,
+            dim=dim,
+            lead=(time,) if time is not None and time in raw.dims else (),
+        )
+        fields = gridded_fields(file, weights, self._options)
         out = xr.Dataset(fields).assign_coords(
             lat=("lat", weights.lat, coordinate_attrs("lat")),
             lon=("lon", weights.lon, coordinate_attrs("lon")),
@@ -126,7 +119,7 @@ class Columns:
             if options.weights is not None:
                 self.weights = weights_from_file(options.weights)
             elif places is not None:
-                self.weights = nearest_weights(*places, options.grid)
+                self.weights = self._nearest(places, path)
             self._places, self._first = places, path
         assert self.weights is not None
         if raw.sizes[dim] != self.weights.num_columns:
@@ -146,6 +139,13 @@ class Columns:
                     file=path,
                 )
         return self.weights
+
+    def _nearest(self, places: tuple[FloatArray, FloatArray], path: str) -> ColumnWeights:
+        """Weights by distance, with the file named where there can be none."""
+        try:
+            return nearest_weights(*places, self._options.grid)
+        except InputError as error:
+            raise InputError(error.problem, file=path) from None
 
     def _find_places(
         self, raw: xr.Dataset, dim: str, path: str
@@ -183,74 +183,3 @@ def _with_time(out: xr.Dataset, raw: xr.Dataset, time: str | None) -> xr.Dataset
     out = out.assign_coords({time: raw.variables[time]})
     bounds = [n for n in raw.data_vars if raw[n].dims[:1] == (time,) and raw[n].shape[1:] == (2,)]
     return out.assign({n: raw.variables[n] for n in bounds})
-
-
-def _fields_of(
-    raw: xr.Dataset,
-    name: str,
-    dim: str,
-    lead: tuple[str, ...],
-    weights: ColumnWeights,
-    options: ReadOptions,
-    path: str,
-) -> dict[str, xr.Variable]:
-    """The gridded fields that one variable of a file gives; none for what is no field."""
-    variable = raw.variables[name]
-    here = tuple(d for d in lead if d in variable.dims)
-    if dim not in variable.dims:
-        return {}
-    if set(variable.dims) == {*here, dim}:
-        field = PlainField(variable=variable.transpose(*here, dim))
-        return {name: gridded(field, weights, here, variable.attrs)}
-    levels = find_levels(raw, name, path) if name in PROFILE_NAMES else None
-    if levels is None or set(variable.dims) != {*here, levels.axis, dim}:
-        return {}
-    variable = variable.transpose(*here, levels.axis, dim)
-    out = {}
-    profile = _profile(raw, name, variable, levels, options)
-    if profile is not None:
-        axis = f"plev_{name}"
-        out[axis] = xr.Variable(
-            (axis,), np.array(profile.levels_hpa), {"units": "hPa", "standard_name": "air_pressure"}
-        )
-        note = f"interpolated in log pressure from {levels.order.size} levels"
-        attrs = {**variable.attrs, "note": note}
-        out[name] = gridded(profile, weights, (*here, axis), attrs)
-    lowest = LOWEST_LEVEL_FIELDS.get(name)
-    if lowest and lowest not in raw.variables and levels.needs_surface_pressure:
-        field = PlainField(variable=variable.isel({levels.axis: int(levels.order[-1])}))
-        note = f"lowest level of {name}"
-        out[lowest] = gridded(field, weights, here, {**variable.attrs, "note": note})
-    return out
-
-
-def _profile(
-    raw: xr.Dataset, name: str, variable: xr.Variable, levels: ModelLevels, options: ReadOptions
-) -> ProfileField | None:
-    """A field on model levels at the pressures that the vocabulary and the user want of it.
-
-    None where it reaches none of them, or has hybrid levels and no surface pressure beside it.
-    """
-    letter = PROFILE_NAMES[name]
-    stand_ins = stand_in_levels(options)
-    wanted = [VARIABLES[ours].level_hpa for ours in PROFILES[letter]]
-    wanted += [stand_ins[ours] for ours in PROFILES[letter] if ours in stand_ins]
-    reached = sorted({float(p) for p in wanted if p is not None and levels.reaches(p)})
-    surface: Any = None
-    surface_hpa = 1.0
-    if levels.needs_surface_pressure:
-        if "PS" not in raw.variables:
-            return None
-        dims = tuple(d for d in variable.dims if d != levels.axis)
-        surface = raw.variables["PS"].transpose(*dims)
-        surface_hpa = conversion(str(surface.attrs.get("units", "Pa")), "hPa").scale
-    if not reached:
-        return None
-    return ProfileField(
-        variable=variable,
-        letter=letter,
-        levels=levels,
-        levels_hpa=tuple(reached),
-        surface=surface,
-        surface_hpa=surface_hpa,
-    )

@@ -22,22 +22,23 @@ Fields = dict[str, FloatArray]
 
 BOTTOM_LAYER = 0.00747
 """Logarithm of surface pressure over that of the lowest model level: ln(1 / 0.99256) of CAM5's 30
-levels (Neale et al. 2012, NCAR/TN-486, table of hybrid coefficients)."""
+levels (Neale et al. 2012, NCAR/TN-486)."""
 
 SEA_FRICTION = (0.88, 14.0)
 """Wind at the lowest level over that at 850 hPa at sea, and its turn toward low pressure, degrees
-(Stull 1988, section 3; the ratio makes the deviations of U850 and UBOT those of ClimateNet)."""
+(Stull 1988; the ratio makes the deviations of U850 and UBOT those of ClimateNet)."""
 
 LAND_FRICTION = (0.70, 26.0)
 """The same over land."""
 
 TEN_METER_SHARE = 0.85
 """Wind at 10 m over that at the lowest level (Zarzycki et al. 2021, J. Appl. Meteor. Climatol. 60,
-1553, use the same for cyclones)."""
+643, use the same for cyclones)."""
 
 WARM_CORE_LEVELS = {"lower": 0.60, "t500": 0.95, "t400": 1.35, "middle": 1.45, "t200": 0.80}
-"""Warmth of a warm core at levels and in layers over its mean of 1000-200 hPa: greatest near 300 hPa
-(Frank 1977, Mon. Wea. Rev. 105, 1119, figure 8). The layers' thicknesses add up to the mean's."""
+"""Warmth of a warm core at levels and in layers over its mean of 1000-200 hPa: greatest near
+300 hPa (Frank 1977, Mon. Wea. Rev. 105, 1119). With 1.12 for 300-200 hPa the layers'
+thicknesses add up to the mean's."""
 
 HEAVIEST_RAIN = 2.5e-5
 """Rain that three-hourly means of a 0.25-degree cell stay below, m s-1: 90 mm an hour."""
@@ -123,8 +124,7 @@ def _near_surface(canvas: Canvas) -> Fields:
     rough = 0.25 * np.abs(earth.roughness) * canvas.noise["vapor"]
     psl = canvas.psl + np.clip(rough, -400.0, 400.0)
     ps = psl * np.exp(-STANDARD_GRAVITY * earth.terrain / (DRY_AIR_GAS_CONSTANT * virtual))
-    bottom = DRY_AIR_GAS_CONSTANT * BOTTOM_LAYER / STANDARD_GRAVITY * t2m
-    return {"TREFHT": t2m, "TS": skin, "PS": ps, "PSL": psl, "ZBOT": bottom}
+    return {"TREFHT": t2m, "TS": skin, "PS": ps, "PSL": psl}
 
 
 def _winds(canvas: Canvas) -> Fields:
@@ -161,14 +161,18 @@ def saturation_humidity(kelvin: FloatArray, pressure: FloatArray) -> FloatArray:
 
 
 def _humidity(canvas: Canvas, fields: Fields) -> Fields:
-    """Humidity at 2 m: air over the sea near 80 %, drier and moister with the column above it."""
+    """Humidity at 2 m, near 80 % at sea and varying with the column above, and what hangs on it."""
     usual = np.maximum(canvas.mean.vapor, 0.3)
     relative = (
         0.78 - 0.08 * canvas.earth.continent + 0.16 * np.log(np.maximum(canvas.vapor, 0.1) / usual)
     )
     desert = np.clip(canvas.mean.t2m - 283.0 - 0.45 * canvas.mean.vapor, 0.0, 20.0) / 20.0
     relative = np.clip(relative - 0.5 * desert * canvas.earth.continent, 0.12, 0.99)
-    return {"QREFHT": relative * saturation_humidity(fields["TREFHT"], fields["PS"])}
+    humidity = relative * saturation_humidity(fields["TREFHT"], fields["PS"])
+    # Moist air is lighter: its layers are as thick as those of warmer dry air.
+    virtual = fields["TREFHT"] * (1.0 + (1.0 / VAPOR_MASS_RATIO - 1.0) * humidity)
+    bottom = DRY_AIR_GAS_CONSTANT * BOTTOM_LAYER / STANDARD_GRAVITY * virtual
+    return {"QREFHT": humidity, "ZBOT": bottom}
 
 
 def _transport(fields: Fields) -> Fields:

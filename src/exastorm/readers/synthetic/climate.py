@@ -114,15 +114,17 @@ def _lazy_arrays(settings: SyntheticSettings, names: tuple[str, ...]) -> dict[st
         for number, s in enumerate(starts)
     }
     shape = (chunks, (settings.height,), (settings.width,))
+    new_array: Any = dask.array.Array
     arrays = {}
     for name in names:
         key = f"{name}-{token}"
         picks = {
             (key, number, 0, 0): (_pick, (made, number), name) for number in range(len(chunks))
         }
-        graph = HighLevelGraph({made: blocks, key: picks}, {made: set(), key: {made}})
+        layers: dict[str, Any] = {made: blocks, key: picks}
+        graph = HighLevelGraph(layers, {made: set(), key: {made}})
         dtype = np.int8 if name == "truth" else np.float32
-        arrays[name] = dask.array.Array(graph, key, shape, dtype=dtype)
+        arrays[name] = new_array(graph, key, shape, dtype=dtype)
     return arrays
 
 

@@ -10,7 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from exastorm.constants import DRY_AIR_GAS_CONSTANT, EARTH_RADIUS_KM, STANDARD_GRAVITY
+from exastorm.constants import (
+    DRY_AIR_GAS_CONSTANT,
+    EARTH_RADIUS_KM,
+    EARTH_ROTATION_RATE,
+    STANDARD_GRAVITY,
+)
 from exastorm.grid import longitude_difference
 from exastorm.readers.synthetic.earth import Earth, gradient
 from exastorm.readers.synthetic.profiles import july_share, zonal_mean, zonal_slope
@@ -21,13 +26,14 @@ AIR_DENSITY = 1.2
 """Density of air near the sea surface, kg m-3 (US Standard Atmosphere 1976: 1.225 at 15 C)."""
 
 EQUATOR_PRESSURE = 101150.0
-"""Sea-level pressure at the equator, Pa (Peixoto and Oort 1992, figure 7.1)."""
+"""Sea-level pressure at the equator, Pa (Peixoto and Oort 1992: 1010 to 1012 hPa)."""
 
 LAPSE_RATE = 0.006
 """Fall of near-surface temperature with the height of the ground, K m-1 (Holton 2004: 6 to 7)."""
 
 VAPOR_SCALE_HEIGHT = 2500.0
-"""Height over which precipitable water above high ground falls to 1/e, m (Reitan 1963: 2 to 3 km)."""
+"""Height over which precipitable water above high ground falls to 1/e, m (Reitan 1963, J. Appl.
+Meteor. 2, 776: 2 to 3 km)."""
 
 LAND_PRESSURE_RESPONSE = -100.0
 """Sea-level pressure per K that a continent is warmer than the sea, Pa K-1: Siberia's January high
@@ -49,9 +55,9 @@ PATCHES: tuple[tuple[float, float, float, float, float, float], ...] = (
     (42.0, 85.0, 8.0, 25.0, -0.20, -0.65),
 )
 """Where moisture departs from its zonal mean: latitude, longitude, half-widths (degrees), and the
-logarithm of the factor in January and July. In order: warm pool, dry southeast Pacific and Atlantic,
-Sahara, Arabia, California, Great Basin, Australia, Kalahari, India, China, Amazon, Gobi; depths
-after the maps of precipitable water in Peixoto and Oort (1992, figure 12.4)."""
+logarithm of the factor in January and July. In order: warm pool, dry southeast Pacific and
+Atlantic, Sahara, Arabia, California, Great Basin, Australia, Kalahari, India, China, Amazon, Gobi;
+depths after the maps of precipitable water in Peixoto and Oort (1992)."""
 
 
 def thickness_m(low_hpa: float, high_hpa: float) -> float:
@@ -99,11 +105,6 @@ class MeanState:
     rain: FloatArray
 
 
-def sea_temperature(lat: float, phase: float) -> float:
-    """Temperature of the sea at one place, K: what feeds cyclones."""
-    return float(zonal_mean("sea", lat, phase))
-
-
 def moisture_factor(earth: Earth, phase: float) -> FloatArray:
     """Precipitable water against its zonal mean, (H, W)."""
     july = 0.5 * (1.0 + july_share(phase))
@@ -125,7 +126,7 @@ def geostrophic_pressure(lat: FloatArray, wind: FloatArray) -> FloatArray:
     Returns:
         Pressure (H,), Pa.
     """
-    coriolis = 2.0 * 7.292115e-5 * np.sin(np.deg2rad(lat))
+    coriolis = 2.0 * EARTH_ROTATION_RATE * np.sin(np.deg2rad(lat))
     slope = -AIR_DENSITY * coriolis * wind
     step = np.deg2rad(lat[1] - lat[0]) * EARTH_RADIUS_KM * 1e3
     rise = np.concatenate([[0.0], np.cumsum(0.5 * (slope[1:] + slope[:-1]) * step)])
@@ -159,7 +160,7 @@ def mean_state(earth: Earth, phase: float) -> MeanState:
         t2m=surface - LAPSE_RATE * earth.terrain,
         vapor=zonal["vapor"] * factor,
         altitude_share=np.exp(-earth.terrain / VAPOR_SCALE_HEIGHT),
-        rain=zonal["rain"] * factor**2 * (1e-3 / 86400.0),
+        rain=np.maximum(zonal["rain"], 0.0) * factor**2 * (1e-3 / 86400.0),
     )
 
 
@@ -174,6 +175,6 @@ def balanced_wind(pressure: FloatArray, earth: Earth) -> tuple[FloatArray, Float
         Eastward and northward wind, m s-1.
     """
     east, north = gradient(pressure, earth)
-    limit = 2.0 * 7.292115e-5 * np.sin(np.deg2rad(10.0))
+    limit = 2.0 * EARTH_ROTATION_RATE * np.sin(np.deg2rad(10.0))
     inverse = earth.coriolis / (earth.coriolis**2 + limit**2) / AIR_DENSITY
     return -north * inverse, east * inverse

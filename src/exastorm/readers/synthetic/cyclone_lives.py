@@ -6,7 +6,8 @@ and decays over land, over cold water and with age.
 """
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +24,9 @@ from exastorm.readers.synthetic.best_tracks import (
     WIND_QUANTILES,
     Basin,
 )
-from exastorm.readers.synthetic.climatology import sea_temperature
+from exastorm.readers.synthetic.earth import KM_PER_DEGREE
 from exastorm.readers.synthetic.geometry import smooth_step
+from exastorm.readers.synthetic.profiles import zonal_mean
 from exastorm.readers.synthetic.settings import SyntheticSettings, random_stream
 from exastorm.readers.synthetic.tracks import BIN_HOURS, Place, Track, alive, glide
 
@@ -41,20 +43,26 @@ DEATH_WIND = 11.0
 
 SHEARED_KM = (300.0, 1000.0)
 """Distances of two storms within which the younger is gone, and beyond which it is unharmed, km:
-they begin to interact at some 1400 km and merge at some 300 (Brand 1970, J. Appl. Meteor. 9, 433)."""
+they interact from some 1400 km and merge at some 300 (Brand 1970, J. Appl. Meteor. 9, 433)."""
 
 LONGEST_HOURS = 480.0
 """No storm lives longer than 20 days (the best tracks' median is 5, few are beyond)."""
 
-STEP_HOURS = 1.0
+STEP_HOURS = 3.0
 """Time step of tracks."""
 
 LAND_DECAY_PER_HOUR = 0.095
-"""Rate at which wind falls over land toward `LAND_WIND` (Kaplan and DeMaria 1995, J. Appl. Meteor.
-34, 2499)."""
+"""Rate at which wind falls over land (Kaplan and DeMaria 1995, J. Appl. Meteor. 34, 2499)."""
 
-LAND_WIND = 13.7
-"""Wind that storms over land decay toward, m s-1 (26.7 kt, ibid.)."""
+LAND_END_WIND = 8.2
+"""What it falls toward, m s-1: six tenths of their 13.7, so that storms end over wide land."""
+
+POLEWARD_END_DEG = 48.0
+"""Latitude at which storms have become extratropical (half have by 40 to 45 degrees in the best
+tracks; Evans et al. 2017, Mon. Wea. Rev. 145, 4317)."""
+
+MEANDER_HOURS = (170.0, 130.0)
+"""Periods of the meander east and poleward, hours: about a week, a synoptic wave's."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -103,12 +111,12 @@ def cyclones_born(settings: SyntheticSettings, number: int) -> tuple[Cyclone, ..
     middle = (number + 0.5) * BIN_HOURS
     month = int(settings.year_phase(middle) / (2.0 * np.pi) * 12.0) % 12
     for index, basin in enumerate(BASINS):
-        # Bins before the epoch have negative numbers, which a seed may not be.
+        # A seed may not be negative, as the numbers of bins before the epoch are.
         stream = random_stream(settings.seed, CYCLONE_STREAM, index, number % 2**32)
         rate = basin.storms_a_year * basin.month_shares[month] / 100.0 * 12.0 / 365.0
-        # One stream position a storm, so that a higher rate adds storms and changes none.
         count = stream.poisson(rate * settings.cyclone_rate * BIN_HOURS / 24.0)
         for storm in range(int(count)):
+            # A stream for each storm, so that a higher rate changes none of the others.
             child = random_stream(settings.seed, CYCLONE_STREAM, index, number % 2**32, storm)
             name = f"{basin.name}{number}-{storm}"
             cyclone = _live(settings, basin, number, child, name)
@@ -136,7 +144,7 @@ def _live(
     winds = _intensify(settings.year_phase(born_hour), lat_path, lon_path, peak, days)
     size, wetness = np.exp(0.22 * stream.standard_normal()), np.exp(0.08 * stream.standard_normal())
     turn = float(stream.random() * 2.0 * np.pi)
-    if winds.size < 24:
+    if winds.size < 8:
         return None
     track = Track(
         born_hour=born_hour,
@@ -149,33 +157,40 @@ def _live(
 
 
 def _drift(lat: float, lon: float, errors: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Hourly positions: the motion usual at each latitude plus the storm's own steady error.
+    """Positions at all steps: the motion usual at each latitude plus the storm's own error.
 
     Args:
         lat: Latitude of genesis, degrees.
         lon: Longitude of genesis, degrees.
         errors: Four standard normal numbers.
     """
-    num_steps = int(LONGEST_HOURS / STEP_HOURS)
+    steps = np.arange(int(LONGEST_HOURS / STEP_HOURS))
+    hours = steps * STEP_HOURS
+    # Half the spread of the best tracks is steady, the rest a slow meander.
+    swing_east = np.sin(2.0 * np.pi * hours / MEANDER_HOURS[0] + errors[2])
+    swing_poleward = 0.6 * np.cos(2.0 * np.pi * hours / MEANDER_HOURS[1] + errors[3])
+    usual_poleward = _by_degree(DRIFT_POLEWARD_MS) * (1.0 + 0.35 * errors[1])
+    degrees = STEP_HOURS * 3600.0 / (KM_PER_DEGREE * 1e3)
+    belt, poleward, at = np.empty(steps.size, int), np.empty(steps.size), abs(lat)
+    for step in steps:
+        belt[step] = int(at)
+        poleward[step] = usual_poleward[belt[step]] + swing_poleward[step]
+        at = min(max(at + poleward[step] * degrees, 3.0), 60.0)
+    east = _by_degree(DRIFT_EAST_MS)[belt] + 0.5 * errors[0] * _by_degree(DRIFT_SPREAD_MS)[belt]
     hemisphere = 1.0 if lat > 0 else -1.0
-    east, north, at = np.empty(num_steps), np.empty(num_steps), abs(lat)
-    for step in range(num_steps):
-        spread = float(np.interp(at, DRIFT_LATITUDES, DRIFT_SPREAD_MS))
-        # A slow meander of about a week is in nearly every track (half the spread is steady).
-        meander = np.sin(2.0 * np.pi * step / 170.0 + errors[2])
-        east[step] = np.interp(at, DRIFT_LATITUDES, DRIFT_EAST_MS) + 0.5 * spread * errors[0]
-        east[step] += 1.0 * meander
-        poleward = np.interp(at, DRIFT_LATITUDES, DRIFT_POLEWARD_MS) * (1.0 + 0.35 * errors[1])
-        poleward += 0.6 * np.cos(2.0 * np.pi * step / 130.0 + errors[3])
-        north[step] = hemisphere * poleward
-        at = min(max(at + poleward * STEP_HOURS * 0.0324, 3.0), 60.0)
-    return glide(lat, lon, east, north, STEP_HOURS)
+    return glide(lat, lon, east + swing_east, hemisphere * poleward, STEP_HOURS)
+
+
+@cache
+def _by_degree(table: tuple[float, ...]) -> FloatArray:
+    """A table of best-track motion at every whole degree of latitude from 0 to 60."""
+    return np.asarray(np.interp(np.arange(61.0), DRIFT_LATITUDES, table))
 
 
 def _intensify(
     phase: float, lat: FloatArray, lon: FloatArray, peak: float, days: float
 ) -> FloatArray:
-    """Hourly maximum winds from birth to death, m s-1; empty for a birth on land.
+    """Maximum winds at all steps from birth to death, m s-1; empty for a birth on land.
 
     Args:
         phase: Phase of the year at birth.
@@ -185,39 +200,41 @@ def _intensify(
         days: Time to the peak.
     """
     on_land = coast_distance_along(lat, lon) < 0.0
+    if on_land[0]:
+        return np.empty(0)
     # A logistic curve from the genesis wind reaches 95 % of the peak after `days`.
     rate = np.log(max(peak / GENESIS_WIND - 1.0, 0.3) * 19.0) / (days * 24.0)
+    # Storms keep their peak for a day or two; then shear and dry air wear them down.
+    age_days = np.arange(lat.size) * STEP_HOURS / 24.0
+    worn = np.exp(-np.maximum(age_days - 1.5 * days - 1.0, 0.0) / 4.0)
+    limits = worn * np.minimum(peak, potential_intensity(zonal_mean("sea", lat, phase)))
+    land_share = np.exp(-LAND_DECAY_PER_HOUR * STEP_HOURS)
     winds: list[float] = []
     wind = GENESIS_WIND
-    for step in range(lat.size):
-        if on_land[step]:
-            if not winds:
-                break
-            wind += -LAND_DECAY_PER_HOUR * (wind - 0.6 * LAND_WIND) * STEP_HOURS
-        else:
-            limit = min(peak, potential_intensity(sea_temperature(float(lat[step]), phase)))
-            # Storms keep their peak for a day or two; then shear and dry air wear them down.
-            limit *= np.exp(-max(step * STEP_HOURS / 24.0 - 1.5 * days - 1.0, 0.0) / 4.0)
-            grows = rate * wind * (1.0 - wind / limit) if wind < limit else (limit - wind) / 24.0
-            wind += grows * STEP_HOURS
-        winds.append(wind)
-        if wind < DEATH_WIND or abs(lat[step]) > 48.0:
+    for here, limit, polar in zip(on_land, limits, np.abs(lat) > POLEWARD_END_DEG, strict=True):
+        winds.append(float(wind))
+        if wind < DEATH_WIND or polar:
             break
+        if here:
+            wind = LAND_END_WIND + (wind - LAND_END_WIND) * land_share
+        else:
+            grows = rate * wind * (1.0 - wind / limit) if wind < limit else (limit - wind) / 24.0
+            wind += float(grows * STEP_HOURS)
     return np.asarray(winds)
 
 
-def potential_intensity(sea_kelvin: float) -> float:
-    """Highest wind that a sea can feed, m s-1 (DeMaria and Kaplan 1994, J. Climate 7, 1324, eq. 1).
+def potential_intensity(sea_kelvin: Any) -> FloatArray:
+    """Highest wind that a sea can feed, m s-1 (DeMaria and Kaplan 1994, J. Climate 7, 1324).
 
-    Below 24 C, where their sample ends, it falls to the genesis wind at 19 C.
+    Below 24 C, where their sample ends, it falls to half the genesis wind at 19 C.
 
     Args:
-        sea_kelvin: Sea surface temperature, K.
+        sea_kelvin: Sea surface temperature, K, any shape.
     """
-    celsius = sea_kelvin - 273.15
+    celsius = np.asarray(sea_kelvin) - 273.15
     wind = 28.2 + 55.8 * np.exp(0.1813 * (celsius - 30.0))
     cold = np.clip((celsius - 19.0) / 5.0, 0.0, 1.0)
-    return float(0.5 * GENESIS_WIND + (wind - 0.5 * GENESIS_WIND) * cold)
+    return np.asarray(0.5 * GENESIS_WIND + (wind - 0.5 * GENESIS_WIND) * cold)
 
 
 def coast_distance_along(lat: FloatArray, lon: FloatArray) -> FloatArray:

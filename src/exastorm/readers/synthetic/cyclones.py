@@ -21,8 +21,8 @@ from exastorm.readers.synthetic.vortex import (
 FloatArray = NDArray[np.float64]
 
 MOIST_VAPOR = 66.0
-"""Precipitable water in the core of a strong storm, kg m-2: 60 to 70 in hurricanes (Shu and Wu 2009,
-Geophys. Res. Lett. 36, L09706, figure 3)."""
+"""Precipitable water in the core of a strong storm, kg m-2: 60 to 70 in hurricanes (Shu and Wu
+2009, J. Geophys. Res. 114, D16105)."""
 
 MOIST_KM = 420.0
 """Radius over which a storm's moist envelope falls to 1/e, km (ibid.: 300 to 500)."""
@@ -73,7 +73,7 @@ def _arms(canvas: Canvas, patch: Patch, storm: Cyclone, shape: Vortex) -> FloatA
     waves = 0.5 + 0.5 * np.cos(2.0 * (patch.bearing - at_radius))
     frayed = waves + 0.25 * canvas.noise["showers"][patch.where]
     core = np.exp(-((patch.distance_km / (1.5 * shape.core_km)) ** 2))
-    return np.clip(frayed, 0.0, 1.5) * (1.0 - core) + core
+    return np.asarray(np.clip(frayed, 0.0, 1.5) * (1.0 - core) + core)
 
 
 def _paint_moisture(

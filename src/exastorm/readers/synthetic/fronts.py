@@ -63,7 +63,7 @@ class Band:
 def band_share(
     canvas: Canvas, patch: Patch, band: Band
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """How much a band rules each point, the distance from its axis (km), and its ends (0 beyond)."""
+    """How much a band rules each point, distance from its axis (km), and its ends (0 beyond)."""
     frayed = 90.0 * canvas.noise["stir"][patch.where]
     offset = band.spiral.offset_km(patch) + frayed
     distance = patch.distance_km
@@ -84,7 +84,7 @@ def paint_band(canvas: Canvas, patch: Patch, band: Band, strength: float) -> NDA
     source = zonal_mean("vapor", came_from, canvas.phase) + band.surplus
     source = np.minimum(source, MOISTEST)
     patchy = 1.0 + 0.18 * canvas.noise["vapor"][patch.where]
-    # The air behind the front has come down from above and is dry (Browning 1997, Meteorol. Appl. 4).
+    # The air behind the front has come down and is dry (Browning 1997, Meteorol. Appl. 4, 317).
     behind = np.exp(-0.5 * ((offset + 2.6 * band.half_width_km) / (1.2 * band.half_width_km)) ** 2)
     vapor = canvas.vapor[patch.where] * (1.0 - DRY_SLOT * strength * behind * ends)
     missing = np.maximum(source * patchy - vapor, 0.0)

@@ -81,10 +81,10 @@ KINDS: tuple[Kind, ...] = (
 )  # fmt: skip
 """All kinds. Lows live and move as in the climatologies of Hoskins and Hodges (2002, J. Atmos. Sci.
 59, 1041; 2005, J. Climate 18, 4108), cutoff lows as in Nieto et al. (2005, J. Climate 18, 3085),
-hybrid lows (subtropical storms, warm seclusions) as in Evans and Guishard (2009, Mon. Wea. Rev. 137,
-2065), monsoon depressions as in Hurley and Boos (2015, Quart. J. Roy. Meteor. Soc. 141, 1049). Numbers of
-lows are set for the share of atmospheric rivers in the labels of Kurth et al. (2018), those of
-decoys for imperfect rules."""
+hybrid lows (subtropical storms, warm seclusions) as in Evans and Guishard (2009, Mon. Wea. Rev.
+137, 2065), monsoon depressions as in Hurley and Boos (2015, Quart. J. Roy. Meteor. Soc. 141, 1049).
+Numbers of lows are set for the share of atmospheric rivers in the labels of Kurth et al. (2018),
+those of decoys for imperfect rules."""
 
 LONGEST_HOURS = 24.0 * max(kind.days[1] for kind in KINDS)
 """No system lives longer."""
@@ -134,7 +134,7 @@ def _live(kind: Kind, number: int, stream: np.random.Generator, name: str) -> Sy
     born_hour = number * BIN_HOURS + float(stream.integers(BIN_HOURS))
     num_steps = int(days * 24.0 / STEP_HOURS)
     share = np.arange(num_steps + 1) / num_steps
-    # Lows speed up eastward while young and slow down as they occlude (Holton 2004, section 6.1).
+    # Lows speed up eastward while young and slow down as they occlude (Holton 2004).
     pace = 1.25 - 0.5 * share[:-1]
     lats, lons = glide(lat, lon, east * pace, np.full(num_steps, north), STEP_HOURS)
     # Growth is quicker than decay: the peak comes at 40 % of the life.

@@ -2,7 +2,7 @@
 
 A low has falling pressure with balanced wind, a cold core with a warm stratosphere above it, a
 front that parts warm from cold air, rain, and, if it is wet enough, an atmospheric river. The rest
-is there to be mistaken for storms: compact cutoff lows and monsoon lows for tropical cyclones, plumes
+is there to be mistaken for storms: cutoff, hybrid and monsoon lows for tropical cyclones, plumes
 and tongues of moist air for rivers.
 """
 
@@ -85,7 +85,7 @@ def has_river(system: System, place: Place) -> bool:
 def _paint_pressure(canvas: Canvas, patch: Patch, depth: float, radius_km: float) -> FloatArray:
     """A Gaussian low with its gradient wind; returns its shape, 1 at the center.
 
-    Gradient wind of a low: V = -fr/2 + sqrt((fr/2)^2 + (r/rho) dp/dr) (Holton 2004, eq. 3.15).
+    Gradient wind of a low: V = -fr/2 + sqrt((fr/2)^2 + (r/rho) dp/dr) (Holton 2004).
 
     Args:
         canvas: The fields.
@@ -139,7 +139,7 @@ def _paint_cutoff(canvas: Canvas, system: System, place: Place) -> None:
     shape = _paint_pressure(canvas, patch, depth, radius)
     wide = np.exp(-0.5 * (patch.distance_km / (1.6 * radius)) ** 2)
     canvas.airmass[patch.where] -= place.strength * spread(traits[2], 2.0, 6.0) * wide
-    # In one of a few the stratosphere is so warm that a mean of both levels takes it for a warm core.
+    # In some the stratosphere is so warm that the mean of both levels looks like a warm core.
     canvas.stratosphere[patch.where] += place.strength * spread(traits[3], 0.0, 7.0) * wide
     canvas.rain[patch.where] += (
         1.5e-7 * place.strength * shape * np.exp(0.7 * canvas.noise["showers"][patch.where])

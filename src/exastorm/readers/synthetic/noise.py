@@ -24,7 +24,7 @@ NOISE_STREAM = 1
 """Purpose number of the noise in `random_stream`."""
 
 EPOCH_HOURS = 96.0
-"""Time between new realizations: synoptic systems live three to five days (Holton 2004, ch. 6)."""
+"""Time between new realizations: synoptic systems live three to five days (Holton 2004)."""
 
 MAX_DEGREE = 170
 """Highest degree drawn: half a wavelength of 118 km, about what a 0.25-degree model resolves."""
@@ -41,7 +41,7 @@ class Layer:
         peak_degree: Degree below which the power per degree no longer grows.
         slope: Power per degree falls as degree**-slope above the peak. A stream function of slope 5
             gives the k^-3 kinetic energy of synoptic weather (Nastrom and Gage 1985, J. Atmos. Sci.
-            42, 950), a tracer of slope 2 the flatter spectrum of water vapor (Kahn and Teixeira 2009,
+            42, 950), a tracer of slope 2 the flatter one of water vapor (Kahn and Teixeira 2009,
             J. Climate 22, 5558).
         drift: Eastward drift of short waves, degrees a day.
         still_wave: Zonal wavenumber that stands still; longer ones drift west, as Rossby waves do.
@@ -63,11 +63,11 @@ LAYERS: tuple[Layer, ...] = (
     Layer(name="showers", peak_degree=50.0, slope=1.5, drift=-3.0, still_wave=0.0),
 )
 """All layers. Drifts: 10 to 12 degrees a day of midlatitude waves, 5 to 6 westward of easterly
-waves (Holton 2004, sections 6.1 and 11.1)."""
+waves (Holton 2004)."""
 
 
 def powers(layer: Layer, max_degree: int = MAX_DEGREE) -> FloatArray:
-    """Share of the variance in each degree, shape (max_degree + 1,), summing to 1 over all drawn."""
+    """Share of the variance in each degree (max_degree + 1,), summing to 1 over all drawn."""
     degree = np.arange(MAX_DEGREE + 1, dtype=np.float64)
     power = degree / (1.0 + (degree / layer.peak_degree) ** (layer.slope + 1.0))
     return np.asarray(power[: max_degree + 1] / power.sum())

@@ -1,10 +1,10 @@
 """Zonal means of January and July, which every season lies between.
 
-Values every ten degrees from the South Pole, read off the zonal means of Peixoto and Oort (1992,
-Physics of Climate, chapters 7, 10 and 12) to the precision that a figure allows, and set where
-they leave room so that means and deviations over all grid points agree with those of the
-ClimateNet training set (Prabhat et al. 2021, Geosci. Model Dev. 14, 107; figures of its public
-training script), which a test holds. Over high ground they are reduced to sea level.
+Values every ten degrees from the South Pole, after the zonal means that Peixoto and Oort (1992,
+Physics of Climate) show and those of a GFS analysis of 11 October 2011, rounded, and set so that
+means and deviations over all grid points agree with those of the ClimateNet training set (Prabhat
+et al. 2021, Geosci. Model Dev. 14, 107; figures of its public training script), which a test holds.
+Over high ground they are reduced to sea level.
 """
 
 from functools import cache
@@ -38,8 +38,8 @@ TABLES: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "sea": (
         (258, 262, 269, 272.5, 279, 287, 295, 298.8, 300.5, 300.3, 299.8, 297.5, 291.5, 284, 278.5,
          274, 264, 245, 241),
-        (238, 244, 253, 267, 276.5, 284, 290.5, 296, 299, 300, 301, 301, 299.5, 294, 286, 281.5, 276,
-         273.3, 273),
+        (238, 244, 253, 267, 276.5, 284, 290.5, 296, 299, 300, 301, 301, 299.5, 294, 286, 281.5,
+         276, 273.3, 273),
     ),
     "ground": (
         (258, 261, 268, 275, 283, 292, 301, 303, 300, 299.5, 299.5, 294, 285.5, 274, 262, 251.5,
@@ -60,7 +60,8 @@ TABLES: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
         (0, -1, -2.5, 6, 10.5, 9.5, 5, -3, -7.5, -4.5, 0, -1.5, 0, 4, 5.5, 2.5, 1, 0.5, 0),
     ),
     "ubot": (
-        (0, -3, -5, 2.5, 7.5, 5.5, -1.5, -5.5, -3, -2.5, -5.8, -4.5, 0.3, 2.5, 2.5, -0.5, -2, -2, 0),
+        (0, -3, -5, 2.5, 7.5, 5.5, -1.5, -5.5, -3, -2.5, -5.8, -4.5, 0.3, 2.5, 2.5, -0.5, -2, -2,
+         0),
         (0, -3, -5, 2.5, 7.5, 6.5, 2, -4, -6.5, -3, 0.2, -2.5, -1.5, 1.5, 2.0, 0, -1.5, -1, 0),
     ),
     "vbot": (

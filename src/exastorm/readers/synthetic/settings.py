@@ -37,7 +37,7 @@ class SyntheticSettings:
     cyclone_rate: float = 1.0
     """Tropical cyclones against their observed number."""
     river_rate: float = 1.0
-    """Extratropical lows, and the atmospheric rivers along their fronts, against the usual number."""
+    """Extratropical lows, and the atmospheric rivers along their fronts, against the usual."""
     decoy_rate: float = 1.0
     """Systems that look like storms and are none, against the usual number."""
     weather_amplitude: float = 1.0
@@ -51,9 +51,10 @@ class SyntheticSettings:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
         if self.seed < 0:
             raise ValueError(f"seed must be at least 0, got {self.seed}")
-        for name in ("cyclone_rate", "river_rate", "decoy_rate", "weather_amplitude"):
-            if not 0.0 <= getattr(self, name) <= 100.0:
-                raise ValueError(f"{name} must lie in [0, 100], got {getattr(self, name)}")
+        limits = {"cyclone_rate": 100, "river_rate": 100, "decoy_rate": 100, "weather_amplitude": 2}
+        for name, limit in limits.items():
+            if not 0.0 <= getattr(self, name) <= limit:
+                raise ValueError(f"{name} must lie in [0, {limit}], got {getattr(self, name)}")
         if self.calendar not in YEAR_LENGTH_DAYS:
             known = ", ".join(YEAR_LENGTH_DAYS)
             raise ValueError(f"calendar must be one of {known}, got {self.calendar!r}")
@@ -71,7 +72,7 @@ class SyntheticSettings:
         year, month, date = (int(part) for part in day.split("-"))
         hour = int(clock.split(":")[0]) if clock else 0
         first = cftime.datetime(year, month, date, hour, calendar=self.calendar)
-        return int(round(cftime.date2num(first, EPOCH, calendar=self.calendar)))
+        return round(float(cftime.date2num(first, EPOCH, calendar=self.calendar)))
 
     def hours(self) -> NDArray[np.int64]:
         """Absolute hours of the snapshots since the epoch, shape (T,)."""

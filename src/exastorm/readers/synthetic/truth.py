@@ -38,13 +38,13 @@ def true_tracks(settings: SyntheticSettings) -> pd.DataFrame:
         settings: What climate.
 
     Returns:
-        One row a system and time, in the order of time: `storm_id`; `kind` ("tropical_cyclone", or
-        the kind of low, plume or tongue); `basin` (of tropical cyclones, else empty); `time`
-        (cftime); `lat`, `lon` (degrees); `hemisphere` ("N" or "S"); `max_wind_ms`, the storm's own
-        maximum wind; `grid_max_wind_ms` and `pressure_deficit_pa`, maximum wind and central pressure
-        below the surroundings as the grid holds them; `radius_km`, which bounds it in the truth (all
-        NaN for other kinds); `strength`, the share of its life's maximum; `in_truth`, whether it is in the
-        class map.
+        One row a system and time, in the order of time. `storm_id`. `kind`: "tropical_cyclone", or
+        the kind of low, plume or tongue. `basin`: of tropical cyclones, else empty. `time`: cftime.
+        `lat`, `lon`: degrees. `hemisphere`: "N" or "S". `max_wind_ms`: its own maximum wind.
+        `grid_max_wind_ms`, `pressure_deficit_pa`: maximum wind, and central pressure below the
+        surroundings, as the grid holds them. `radius_km`: what bounds it in the truth; these four
+        are NaN for other kinds. `strength`: share of its life's maximum. `in_truth`: whether it is
+        in the class map.
     """
     rows = []
     for hour in settings.hours():

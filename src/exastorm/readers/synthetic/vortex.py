@@ -65,7 +65,7 @@ def radius_of_maximum_wind_km(max_wind: float, lat: float) -> float:
 
 
 def holland_b(max_wind: float, core_km: float, lat: float) -> float:
-    """Holland's B (Willoughby and Rahn 2004, Mon. Wea. Rev. 132, 3033, eq. 23), within [1, 1.6].
+    """Holland's B (Willoughby and Rahn 2004, Mon. Wea. Rev. 132, 3033), within [1, 1.6].
 
     With a higher B the wind outside the eyewall falls too fast, as they remark.
     """
@@ -130,7 +130,7 @@ def warm_core(deficit: FloatArray) -> FloatArray:
 
 
 def climatological_rain(distance_km: FloatArray, max_wind: float) -> FloatArray:
-    """Mean rain around a storm, m s-1: R-CLIPER (Tuleya et al. 2007, Wea. Forecasting 22, 56, eq. 2).
+    """Mean rain around a storm, m s-1: R-CLIPER (Tuleya et al. 2007, Wea. Forecasting 22, 56).
 
     Args:
         distance_km: Distances from the center.
