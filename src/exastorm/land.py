@@ -12,7 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import netCDF4
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import RegularGridInterpolator
@@ -32,11 +32,11 @@ def coast_table() -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float32]]:
     import landmetrics
 
     path = landmetrics.grid_path("distance_to_land", COAST_STEP_DEG, 0.0, download=False)
-    with netCDF4.Dataset(Path(path)) as file:
+    # h5py, which locks itself: this may be called from a thread while others read netCDF files.
+    with h5py.File(Path(path)) as file:
         packed = file["distance_to_land"]
-        packed.set_auto_maskandscale(False)
-        distance = packed[:].astype(np.float32) * np.float32(packed.scale_factor)
-        return file["lat"][:].data.astype(float), file["lon"][:].data.astype(float), distance
+        distance = packed[:].astype(np.float32) * np.float32(packed.attrs["scale_factor"][()])
+        return file["lat"][:].astype(float), file["lon"][:].astype(float), distance
 
 
 def _sample(table_lat: Any, table_lon: Any, table: Any, lat: Any, lon: Any) -> NDArray[np.float64]:

@@ -1,7 +1,7 @@
 """A progress bar on long work: shown on a terminal, silent anywhere else."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 from rich.console import Console
@@ -60,7 +60,7 @@ def track(items: Iterable[Item], description: str, total: int | None = None) -> 
         description: A word or two before the bar.
         total: How many there are, where `items` has no length.
     """
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     with ProgressBar(description, total) as bar:
         for item in items:

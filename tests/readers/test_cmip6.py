@@ -139,6 +139,7 @@ def test_rain_means_meet_instants_by_the_interval_that_ends_there(tmp_path, fore
         {"pr": (XYT, flux, attrs)}, attrs=ERA, num_times=4, freq="3h", start="2000-01-01 01:30"
     )
     rain["time"].attrs["bounds"] = "time_bnds"
+    rain["time"].encoding["units"] = "hours since 2000-01-01"
     edges = xr.date_range("2000-01-01", periods=5, freq="3h", calendar="noleap", use_cftime=True)
     rain["time_bnds"] = (("time", "bnds"), np.stack([edges[:-1], edges[1:]], axis=1))
     write(water, tmp_path / "a", "prw.nc")

@@ -29,7 +29,7 @@ def smooth(lat, lon):
 
 def test_spacing_is_the_side_of_a_square_for_each_column():
     # 4 pi sr shared by 10,000 columns: sqrt(4 pi / 10000) rad = 2.03 degrees.
-    assert column_spacing_deg(*spiral(10_000)) == pytest.approx(2.03, rel=0.05)
+    assert column_spacing_deg(*spiral(10_000)) == pytest.approx(2.0309, rel=1e-4)
     lat, lon = spiral(10_000)
     region = (np.abs(lat) < 20) & (np.abs(lon - 180) < 20)
     assert column_spacing_deg(lat[region], lon[region]) == pytest.approx(2.03, rel=0.1)

@@ -4,6 +4,7 @@ import pickle
 
 import cftime
 import dask
+import fsspec
 import h5py
 import numpy as np
 import pytest
@@ -266,6 +267,16 @@ def test_reading_is_lazy_shared_and_picklable(tmp_path, monkeypatch):
     assert len(calls) == 2
     copy = pickle.loads(pickle.dumps(dataset))
     xr.testing.assert_equal(copy.load(), dataset.load())
+
+
+def test_files_that_are_not_local(tmp_path):
+    local = write_raw(tmp_path, data=cube())
+    address = f"memory://deepcam/{local.name}"
+    with fsspec.open(address, "wb") as file:
+        file.write(local.read_bytes())
+    dataset = read([address])
+    np.testing.assert_array_equal(dataset["ZBOT"][0], cube()[..., 15])
+    assert dataset.attrs["source"] == address
 
 
 # Bad files ----------------------------------------------------------------------------------------

@@ -30,6 +30,9 @@ REACH_SPACINGS = 2.0
 NUM_DENSITY_NEIGHBORS = 16
 """Neighbors from whose distance the spacing of columns is told."""
 
+GLOBAL_SHARE = 0.8
+"""Columns whose areas sum to this share of the globe are global; estimates are good to a tenth."""
+
 ROWS_MULTIPLE = 32
 """Latitudes come in multiples of this, which networks can halve five times."""
 
@@ -79,14 +82,18 @@ def column_spacing_deg(lat: Any, lon: Any) -> float:
     """Typical distance between columns, degrees, global or not: the side of a square for each.
 
     The k nearest of a column lie within a circle of k times the area of one; the median over
-    columns leaves the borders of a region out.
+    columns leaves the borders of a region out. Where that area times their number comes near the
+    globe's they cover the globe, and its area is shared evenly.
     """
     points = unit_vectors(lat, lon)
     num_neighbors = min(NUM_DENSITY_NEIGHBORS, len(points) - 1)
     sample = points[:: max(1, len(points) // 4096)]
     distances, _ = cKDTree(points).query(sample, k=[num_neighbors + 1])
     radius = float(np.median(2.0 * np.arcsin(0.5 * distances)))
-    return float(np.rad2deg(radius * np.sqrt(np.pi / num_neighbors)))
+    spacing = radius * np.sqrt(np.pi / num_neighbors)
+    if spacing**2 * len(points) > GLOBAL_SHARE * 4 * np.pi:
+        spacing = np.sqrt(4 * np.pi / len(points))
+    return float(np.rad2deg(spacing))
 
 
 def matching_grid(spacing_deg: float) -> tuple[int, int]:
@@ -144,8 +151,7 @@ def nearest_weights(lat: Any, lon: Any, grid: tuple[int, int] | None) -> ColumnW
 
 def cut_to_covered(weights: ColumnWeights) -> ColumnWeights:
     """The rows and columns of the grid in which any point is covered, at least two of each."""
-    rows = _at_least_two(weights.covered.any(axis=1))
-    columns = _at_least_two(weights.covered.any(axis=0))
+    rows, columns = (_at_least_two(weights.covered.any(axis=a)) for a in (1, 0))
     numbers = np.arange(weights.covered.size).reshape(weights.covered.shape)
     return ColumnWeights(
         lat=weights.lat[rows],
@@ -156,7 +162,7 @@ def cut_to_covered(weights: ColumnWeights) -> ColumnWeights:
     )
 
 
-def _at_least_two(wanted: NDArray[np.bool_]) -> NDArray[np.intp]:
+def _at_least_two(wanted: Any) -> NDArray[np.intp]:
     """Indices of the wanted, with a neighbor where it is only one."""
     indices = np.flatnonzero(wanted)
     if indices.size == 1:

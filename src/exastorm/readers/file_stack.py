@@ -38,11 +38,11 @@ class FileStack:
         """Read the files of one chunk; dask asks with slices, or integers where it joined two."""
         which, *rest = index
         if not isinstance(which, slice):
-            return self._read_file(which)[tuple(rest)]
+            return np.asarray(self._read_file(which)[tuple(rest)])
         numbers = range(*which.indices(len(self.files)))
         blocks = [self._read_file(i)[tuple(rest)] for i in numbers]
         if len(blocks) == 1:
-            return blocks[0][None]
+            return np.asarray(blocks[0][None])
         return np.stack(blocks) if blocks else np.empty((0, *self.shape[1:]), self.dtype)
 
     def _read_file(self, number: int) -> NDArray[Any]:

@@ -86,15 +86,22 @@ def _fits_standard_name(entry: Entry, array: xr.DataArray) -> bool:
 
 
 def _fits_height(entry: Entry, array: xr.DataArray) -> bool:
-    """True where a variable lies at the height an entry asks for, or both have none."""
-    heights = [
-        float(c.values.ravel()[0])
-        for n, c in array.coords.items()
-        if c.size == 1 and (c.attrs.get("standard_name") == "height" or n == "height")
-    ]
+    """True where an entry asks for no height, or the variable lies at the one it asks for.
+
+    xarray hands a scalar coordinate to every variable of a file, so the variable's own list of
+    coordinates decides, where it has one.
+    """
     if entry.height_m is None:
-        return not heights
-    return bool(heights) and abs(heights[0] - entry.height_m) <= HEIGHT_TOLERANCE_M
+        return True
+    own = str(array.encoding.get("coordinates", "")).split()
+    heights = [
+        float(c.values)
+        for n, c in array.coords.items()
+        if c.ndim == 0
+        and (c.attrs.get("standard_name") == "height" or n == "height")
+        and (n in own or not own)
+    ]
+    return len(heights) == 1 and abs(heights[0] - entry.height_m) <= HEIGHT_TOLERANCE_M
 
 
 def _take(entry: Entry, name: str, group: Group) -> dict[str, Field]:

@@ -290,4 +290,4 @@ def check_labels(values: Any, **where: Any) -> NDArray[np.int8]:
         raise InputError(
             f"labels must be {', '.join(map(str, flags))}, got {values[wrong].flat[0]}", **where
         )
-    return values.astype(np.int8)
+    return np.asarray(values, dtype=np.int8)

@@ -23,7 +23,7 @@ from exastorm.variables import CHANNEL_NAMES, NUM_CLASSES
 TIMES_PER_BLOCK = 8
 """Snapshots held in memory at once: a day of three-hourly ones (about 0.5 GB at 768 x 1152)."""
 
-PRECISIONS = {"fp32": np.dtype(np.float32), "fp16": np.dtype(np.float16)}
+PRECISIONS: dict[str, np.dtype[Any]] = {"fp32": np.dtype(np.float32), "fp16": np.dtype(np.float16)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +129,7 @@ def _contents(
     for label_set, labels in snapshot.labels.items():
         check_labels(labels, variable=f"labels_{label_set}", time=snapshot.time)
     if generation == 1:
-        out = {
+        out: dict[str, NDArray[Any]] = {
             "data": np.ascontiguousarray(np.moveaxis(snapshot.cube, 0, 2)),
             "data_stats": of_maps.astype(np.float32),
         }
@@ -180,7 +180,7 @@ def _in_precision(snapshot: Snapshot, precision: str) -> NDArray[Any]:
                 variable=name,
                 time=snapshot.time,
             )
-    return snapshot.cube.astype(dtype)
+    return np.asarray(snapshot.cube, dtype=dtype)
 
 
 def _class_counts(labels: NDArray[np.int8]) -> NDArray[np.int64]:

@@ -137,8 +137,13 @@ class GribArray(BackendArray):  # type: ignore[misc]
         item: list[Any] = list(rest)
         for axis, index in sorted(zip(self._axes, self._starts[step], strict=True)):
             item.insert(axis, int(index))
-        with LOCK:
-            return np.asarray(self._messages[tuple(item)])
+        from eccodes import CodesInternalError
+
+        try:
+            with LOCK:
+                return np.asarray(self._messages[tuple(item)])
+        except CodesInternalError as error:
+            raise OSError(str(error)) from error
 
 
 def open_messages(path: str, local: str) -> list[xr.Dataset]:
@@ -154,6 +159,7 @@ def open_messages(path: str, local: str) -> list[xr.Dataset]:
     try:
         from cfgrib import dataset as cfgrib
         from cfgrib.messages import FileStream
+        from eccodes import CodesInternalError
     except ImportError as error:
         raise InputError(
             "reading GRIB needs the extra: pip install 'exastorm[grib]'", file=path
@@ -171,7 +177,7 @@ def open_messages(path: str, local: str) -> list[xr.Dataset]:
                         found, read_keys=READ_KEYS, squeeze=False, errors="raise"
                     )
                     taken[selection.name] = _as_dataset(components, selection)
-    except READ_ERRORS as error:
+    except (*READ_ERRORS, CodesInternalError) as error:
         text = " ".join(str(error).split())[:160]
         raise InputError(f"can't be read (truncated or corrupt?): {text}", file=path) from error
     return list(taken.values())

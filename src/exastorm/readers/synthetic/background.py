@@ -185,7 +185,7 @@ def _fetch(field: FloatArray, earth: Earth, north: FloatArray, east: FloatArray)
     """Bilinear values of a field at points displaced by degrees to the south and west."""
     height, width = field.shape
     row = np.arange(height)[:, None] - north * ((height - 1) / 180.0)
-    row = np.clip(row, 0.0, height - 1.001)
+    row = np.clip(row, 0.0, height - 1.0 - 1e-9)
     column = np.mod(np.arange(width)[None, :] - east * (width / 360.0), width)
     low_row, low_column = row.astype(np.int32), column.astype(np.int32) % width
     row_share, column_share = row - low_row, column - np.floor(column)

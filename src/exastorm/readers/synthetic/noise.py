@@ -175,7 +175,7 @@ class Noise:
         """Every layer at an absolute hour: name to unit-variance noise (H, W).
 
         `stream_aloft` is `stream` moved west by a sixth of the wave of degree 8: troughs and ridges
-        lean westward with height, so that warm moist air lies ahead of the surface trough.
+        lean westward with height, so that warm moist air lies ahead of the surface low.
         """
         number = int(np.floor(hour / EPOCH_HOURS))
         share = hour / EPOCH_HOURS - number

@@ -1,0 +1,144 @@
+import json
+
+import numpy as np
+import pytest
+
+from exastorm.errors import InputError
+from exastorm.labels.settings import LabelSettings
+from exastorm.labels.snapshot import make_plan
+from exastorm.readers.archives import write_archive
+from exastorm.readers.inspect import inspect_archive, sampled_steps
+from exastorm.readers.jobs import DEMO_CHANNELS, possible_jobs
+from exastorm.readers.schema import mock_dataset
+from exastorm.variables import CHANNEL_NAMES
+
+XYT = ("time", "lat", "lon")
+
+
+def works(fields):
+    return {job.name: job.works for job in possible_jobs(fields)}
+
+
+def test_the_report_says_what_is_there(tmp_path, foreign):
+    values = np.array([10.0, 20.0, 30.0])[:, None, None]
+    dataset = foreign({"TMQ": (XYT, values, {"units": "mm"})}, num_times=3, calendar="360_day")
+    dataset.to_netcdf(tmp_path / "a.nc")
+    report = inspect_archive(tmp_path / "a.nc")
+    assert (report.format, report.num_files, report.num_sampled) == ("cf", 1, 3)
+    (field,) = report.fields
+    assert (field.source_units, field.units) == ("mm", "kg m-2")
+    assert (field.low, field.mean, field.high) == (10.0, 20.0, 30.0)
+    assert field.missing_share == field.outside_share == 0.0
+    assert (report.grid.num_lat, report.grid.num_lon) == (3, 4)
+    assert report.grid.is_regular
+    assert report.grid.is_global
+    assert report.times.first == "2000-01-01 00:00:00"
+    assert report.times.last == "2000-01-01 12:00:00"
+    assert (report.times.step_hours, report.times.num_other_steps) == (6.0, 0)
+    assert report.times.calendar == "360_day"
+    assert report.missing == CHANNEL_NAMES[1:]
+
+
+def test_the_text_has_the_same_facts(tmp_path, foreign):
+    values = np.array([10.0, np.nan, 30.0, 20.0])
+    fields = {
+        "TMQ": (XYT, values, {"units": "mm"}),
+        "PSL": (XYT, 1e5, {}),
+        "PRECC": (XYT, 1e-8, {"units": "m/s"}),
+        "PRECL": (XYT, 1e-8, {"units": "m/s"}),
+    }
+    foreign(fields, num_times=1).to_netcdf(tmp_path / "a.nc")
+    text = inspect_archive(tmp_path / "a.nc").to_text()
+    assert "taken for cf, 1 file" in text
+    assert "3 x 4, 60 x 90 degrees, global; lat -60 to 60, lon 0 to 270" in text
+    assert "1 time, 2000-01-01 00:00:00; calendar noleap" in text
+    (row,) = [line for line in text.splitlines() if line.startswith("TMQ ")]
+    assert row.split() == "TMQ TMQ mm kg m-2 10 20 30 -0.5 to 120 25.00 % missing, see notes".split()
+    assert "PSL: has no units" in text
+    assert "PRECT: convective plus large-scale" in text
+    assert "yes  label atmospheric rivers" in text
+    assert "needs PSL, U850, V850, T200, T500" in text
+
+
+def test_uneven_steps_are_counted(tmp_path, foreign):
+    dataset = foreign({"TMQ": (XYT, 20.0, {"units": "mm"})}, num_times=6).isel(time=[0, 1, 2, 5])
+    dataset.to_netcdf(tmp_path / "a.nc")
+    times = inspect_archive(tmp_path / "a.nc").times
+    assert (times.step_hours, times.num_other_steps) == (6.0, 1)
+    assert "every 6 h (but 1 other step)" in inspect_archive(tmp_path / "a.nc").to_text()
+
+
+def test_the_dictionary_is_json(tmp_path):
+    write_archive(mock_dataset({"TMQ": 20.0}, 5, 8, 2), tmp_path / "a.nc", "cam")
+    report = inspect_archive(tmp_path / "a.nc").to_dict()
+    again = json.loads(json.dumps(report))
+    assert again["fields"][0]["name"] == "TMQ"
+    assert again["jobs"][0] == {
+        "name": "label atmospheric rivers (sc18)",
+        "works": True,
+        "missing": [],
+        "remark": "",
+    }
+
+
+def test_times_are_sampled_evenly_with_both_ends():
+    assert sampled_steps(3, 24) == [0, 1, 2]
+    assert sampled_steps(101, 5) == [0, 25, 50, 75, 100]
+
+
+def test_the_number_of_times_read_is_an_option(tmp_path):
+    write_archive(mock_dataset({"TMQ": 20.0}, 5, 8, 10), tmp_path / "a.nc", "cam")
+    assert inspect_archive(tmp_path / "a.nc", num_sampled=4).num_sampled == 4
+    with pytest.raises(InputError, match="num_sampled must be at least 1, got 0"):
+        inspect_archive(tmp_path / "a.nc", num_sampled=0)
+
+
+def test_options_reach_the_reader(tmp_path):
+    write_archive(mock_dataset({"TMQ": 20.0, "PSL": 1e5}, 5, 8, 2), tmp_path / "a.nc", "cam")
+    report = inspect_archive(tmp_path / "a.nc", fields=["PSL"])
+    assert [f.name for f in report.fields] == ["PSL"]
+
+
+def test_bad_files_are_listed(tmp_path):
+    write_archive(mock_dataset({"TMQ": 20.0}, 5, 8, 2), tmp_path / "a.nc", "cam")
+    (tmp_path / "b.nc").touch()
+    report = inspect_archive(tmp_path, skip_bad=True)
+    assert report.bad_files == (f"{tmp_path / 'b.nc'}: is empty",)
+    assert "Bad files, left out:" in report.to_text()
+
+
+def test_jobs_follow_from_the_fields():
+    assert works(["TMQ"])["label atmospheric rivers (sc18)"]
+    assert not works(["TMQ"])["segment with the 5-channel network"]
+    assert works(DEMO_CHANNELS)["segment with the 5-channel network"]
+    assert all(works(CHANNEL_NAMES).values())
+    assert not any(works([]).values())
+
+
+def test_a_job_on_less_says_so():
+    (job,) = [j for j in possible_jobs(["TMQ", "U850", "V850"]) if j.name == "vapor transport"]
+    assert job.works
+    assert job.remark == "with TMQ, U850, V850"
+
+
+@pytest.mark.parametrize("lacking", ["TMQ", "PSL", "U850", "V850", "T200", "T500", "Z200", "PRECT"])
+def test_labeling_is_possible_where_the_labels_say_it_is(lacking):
+    fields = [name for name in CHANNEL_NAMES if name != lacking]
+    plan = make_plan(fields, LabelSettings())
+    assert works(fields)["label atmospheric rivers (sc18)"] == plan.rivers
+    assert works(fields)["label tropical cyclones (sc18)"] == plan.cyclones
+
+
+@pytest.mark.real_data
+def test_a_real_model_with_a_wrong_unit_is_refused_and_read_when_told(real_file):
+    # Its sea-level pressure was scaled by 100 once too often: 1e7, said to be Pa.
+    path = real_file("gcm/exoplasim_t42_14days.nc")
+    with pytest.raises(InputError, match="variable PSL.*'Pa' can't be right"):
+        inspect_archive(path)
+    report = inspect_archive(path, units=["PSL=cPa"])
+    assert report.times.num_times == 56
+    assert not report.grid.is_regular
+    assert all(f.outside_share == 0.0 for f in report.fields)
+    assert [job.name for job in report.jobs if not job.works] == [
+        "segment with the 16-channel network"
+    ]
