@@ -15,7 +15,7 @@ class Outcome:
     """What a command did.
 
     Attributes:
-        line: One line: what was done and where it is.
+        line: One line: what was done and where it is; empty where the text says it all.
         figures: The same and more, JSON-able, for `--json`.
         text: A table to print before the line.
     """
@@ -108,4 +108,5 @@ def answer(outcome: Outcome, as_json: bool) -> None:
         return
     if outcome.text:
         sys.stdout.write(outcome.text.rstrip() + "\n")
-    sys.stdout.write(outcome.line + "\n")
+    if outcome.line:
+        sys.stdout.write(outcome.line + "\n")
