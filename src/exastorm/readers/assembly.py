@@ -14,13 +14,14 @@ import xarray as xr
 from exastorm.errors import InputError
 from exastorm.readers.checks import check_values
 from exastorm.readers.derived import add_derived, ingredients
-from exastorm.readers.fields import Field, first_step
+from exastorm.readers.fields import Field, Source, first_step
+from exastorm.readers.groups import Group
 from exastorm.readers.lexicon import Entry
 from exastorm.readers.options import ReadOptions
 from exastorm.readers.schema import coordinate_attrs, field_names
 from exastorm.readers.sources import BadFiles, Opener, group_sources, open_one, open_sources
 from exastorm.readers.timing import align
-from exastorm.readers.translate import Translation, translate
+from exastorm.readers.translate import translate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,16 +57,12 @@ def assemble(paths: Sequence[str], options: ReadOptions, recipe: Recipe) -> xr.D
     bad = BadFiles(skip=options.skip_bad)
     where = paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
     sources = open_sources(paths, recipe.opener, bad)
+    if bad.skip:
+        sources = _sound(sources, options, recipe, bad)
     pieces: dict[str, list[Field]] = defaultdict(list)
     left_out: dict[str, str] = {}
     for group in group_sources(sources, options, bad):
-        try:
-            found = translate(group, recipe.entries)
-            if bad.skip:
-                _check_fields(found)
-        except InputError as error:
-            bad.handle(error)
-            continue
+        found = translate(group, recipe.entries)
         left_out |= found.left_out
         for name, item in found.fields.items():
             pieces[name].append(item)
@@ -86,11 +83,25 @@ def assemble(paths: Sequence[str], options: ReadOptions, recipe: Recipe) -> xr.D
     return dataset
 
 
-def _check_fields(found: Translation) -> None:
-    """Check the first step of every field of one file."""
-    for name, item in found.fields.items():
-        time = None if item.times is None else item.times[0]
-        check_values(name, first_step(item.array), item.array.attrs, file=item.file, time=time)
+def _sound(
+    sources: list[Source], options: ReadOptions, recipe: Recipe, bad: BadFiles
+) -> list[Source]:
+    """The sources of files of which every field is sound at its first step."""
+    unsound: set[str] = set()
+    for source in sources:
+        if source.path in unsound:
+            continue
+        try:
+            found = translate(Group(sources=[source], options=options), recipe.entries)
+            for name, item in _wanted(found.fields, options).items():
+                time = None if item.times is None else item.times[0]
+                check_values(
+                    name, first_step(item.array), item.array.attrs, file=item.file, time=time
+                )
+        except InputError as error:
+            bad.handle(error)
+            unsound.add(source.path)
+    return [s for s in sources if s.path not in unsound]
 
 
 def _nothing_found(

@@ -122,12 +122,13 @@ class FileSeries:
 
 
 def steps_per_block(part: Part) -> int:
-    """Time steps that are read at once: the stored chunk, else up to 8 steps of about 4 MB."""
+    """Time steps that are read at once: up to 8 of about 4 MB in all, but whole stored chunks."""
     step_bytes = max(1, int(np.prod(part.grid.shape)) * part.variable.dtype.itemsize)
     stored = (part.variable.encoding.get("preferred_chunks") or {}).get(part.variable.dims[0])
+    wanted = int(np.clip(BLOCK_BYTES // step_bytes, 1, MAX_STEPS))
     if stored and stored * step_bytes <= MAX_BLOCK_BYTES:
-        return max(1, min(int(stored), part.num_steps))
-    return int(np.clip(BLOCK_BYTES // step_bytes, 1, min(MAX_STEPS, part.num_steps)))
+        wanted = int(stored) * max(1, wanted // int(stored))
+    return max(1, min(wanted, part.num_steps))
 
 
 def join_parts(name: str, parts: Sequence[Part]) -> da.Array:

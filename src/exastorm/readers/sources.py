@@ -129,8 +129,6 @@ def _in_calendar(source: Source, timed: list[Source]) -> Source:
 def group_sources(sources: Sequence[Source], options: ReadOptions, bad: BadFiles) -> list[Group]:
     """Put together files that hold the same variables, each group in the order of its times.
 
-    Where bad files are to be left out each file stays by itself, so that it can be checked.
-
     Raises:
         InputError: If two files of a group hold the same time.
     """
@@ -143,10 +141,7 @@ def group_sources(sources: Sequence[Source], options: ReadOptions, bad: BadFiles
             groups += [Group(sources=[s], options=options) for s in alike]
             continue
         ordered = _without_overlap(sorted(alike, key=lambda s: s.times[0]), bad)
-        if bad.skip:
-            groups += [Group(sources=[s], options=options) for s in ordered]
-        else:
-            groups.append(Group(sources=ordered, options=options))
+        groups.append(Group(sources=ordered, options=options))
     return groups
 
 
