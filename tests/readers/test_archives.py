@@ -53,8 +53,8 @@ def test_nothing_is_read_but_the_first_step(tmp_path, monkeypatch):
     plain = Part.read
     monkeypatch.setattr(Part, "read", lambda self, s, name: steps.append(s) or plain(self, s, name))
     exastorm.open(tmp_path / "run")
-    # One read of one step a field, for the check at the door.
-    assert steps == [slice(0, 1)] * 2
+    # One block of a field, for the check at the door: of this small grid 8 steps.
+    assert steps == [slice(0, 8)] * 2
 
 
 def test_what_fsspec_opens_is_read(tmp_path, memory):

@@ -116,17 +116,17 @@ def test_a_truncated_classic_file_whose_library_would_give_zeros(good, foreign, 
 def test_a_corrupt_block_is_named_when_it_is_read(good, foreign, tmp_path):
     rng = np.random.default_rng(0)
     lat, lon = np.linspace(-80, 80, 40), np.arange(72) * 5.0
-    values = 20 + rng.random((4, 40, 72))
-    dataset = foreign({"TMQ": (XYT, values, KG)}, lat=lat, lon=lon, num_times=4)
+    values = 20 + rng.random((20, 40, 72))
+    dataset = foreign({"TMQ": (XYT, values, KG)}, lat=lat, lon=lon, num_times=20)
     how = {"zlib": True, "chunksizes": (1, 40, 72)}
     path = save(dataset, tmp_path / "b.nc", encoding={"TMQ": how})
     with h5py.File(path) as file:
-        block = file["TMQ"].id.get_chunk_info(2)
+        block = file["TMQ"].id.get_chunk_info(13)
     content = bytearray(path.read_bytes())
     content[block.byte_offset + 20 : block.byte_offset + 60] = bytes(40)
     path.write_bytes(content)
-    opened = exastorm.open(path)  # the first step is sound
-    words = ("b.nc", "variable TMQ", "time 2000-01-01 12:00:00", "can't be read")
+    opened = exastorm.open(path)  # the first block of 8 steps is sound
+    words = ("b.nc", "variable TMQ", "time 2000-01-04 06:00:00", "can't be read")
     check_refused(opened, *words, opener=lambda d: d["TMQ"].values)
     check_refused(path, *words, opener=inspect_archive)
 

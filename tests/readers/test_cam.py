@@ -63,7 +63,9 @@ def test_u10_of_cam_is_a_speed_and_no_zonal_wind(tmp_path, foreign):
         attrs={"source": "CAM"},
     )
     dataset.to_netcdf(tmp_path / "a.nc")
-    assert field_names(exastorm.open(tmp_path / "a.nc")) == ["TMQ"]
+    back = exastorm.open(tmp_path / "a.nc")
+    assert field_names(back) == ["TMQ"]
+    assert "U10: is taken only beside V10" in back.attrs["left_out"]
 
 
 def test_rain_is_the_sum_of_its_parts_where_the_total_is_missing(tmp_path, foreign):

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 import exastorm
+from exastorm.errors import InputError
 from exastorm.readers.archives import write_archive
 from exastorm.readers.schema import field_names, mock_dataset
 
@@ -84,6 +85,12 @@ def test_units_that_the_user_states_win(tmp_path, foreign):
     assert float(back["TMQ"].mean()) == 25.0
     assert float(back["PSL"].mean()) == pytest.approx(1e5)
     assert back["PSL"].attrs["source_units"] == "cPa"
+
+
+def test_units_of_a_variable_that_is_not_there_are_refused(tmp_path, foreign):
+    foreign({"TMQ": (XYT, 25.0, {"units": "mm"})}).to_netcdf(tmp_path / "a.nc")
+    with pytest.raises(InputError, match=r"units are stated of 'tmq', which no file has.* TMQ"):
+        exastorm.open(tmp_path / "a.nc", units=["tmq=mm"])
 
 
 def test_our_10_m_wind_needs_both_components(tmp_path, foreign):

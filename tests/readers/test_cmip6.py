@@ -104,6 +104,14 @@ def test_a_stand_in_level_is_taken_only_when_asked_and_said(tmp_path, foreign):
     assert "250 hPa stands in for 200 hPa, as asked" in field.attrs["note"]
 
 
+def test_a_stand_in_that_no_file_has_is_refused(tmp_path, foreign):
+    column = np.array([255.0])[:, None, None]
+    dataset = foreign({"ta": (XYZT, column, {"units": "K"})}, coords=plev(50000), attrs=ERA)
+    folder = write(dataset, tmp_path / "a", "ta.nc")
+    with pytest.raises(InputError, match="no file has 250 hPa to stand in for T200"):
+        exastorm.open(folder, stand_ins=["T200=250"])
+
+
 def test_a_stand_in_never_replaces_the_level_itself(tmp_path, foreign):
     column = np.array([215.0, 225.0])[:, None, None]
     dataset = foreign({"ta": (XYZT, column, {"units": "K"})}, coords=plev(20000, 25000), attrs=ERA)

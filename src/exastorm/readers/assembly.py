@@ -12,14 +12,22 @@ import numpy as np
 import xarray as xr
 
 from exastorm.errors import InputError
+from exastorm.progress import track
 from exastorm.readers.checks import check_values
 from exastorm.readers.derived import add_derived, ingredients
 from exastorm.readers.fields import Field, Source, first_step
 from exastorm.readers.groups import Group
 from exastorm.readers.lexicon import Entry
-from exastorm.readers.options import ReadOptions
+from exastorm.readers.options import ReadOptions, stand_in_levels, stated_units
 from exastorm.readers.schema import coordinate_attrs, field_names
-from exastorm.readers.sources import BadFiles, Opener, group_sources, open_one, open_sources
+from exastorm.readers.sources import (
+    SHOW_PROGRESS_FROM,
+    BadFiles,
+    Opener,
+    group_sources,
+    open_one,
+    open_sources,
+)
 from exastorm.readers.timing import align
 from exastorm.readers.translate import translate
 
@@ -70,6 +78,7 @@ def assemble(paths: Sequence[str], options: ReadOptions, recipe: Recipe) -> xr.D
         names = sorted({str(n) for s in sources for n in s.dataset.data_vars})
         raise InputError(_nothing_found(names, left_out, bad, recipe.name), file=where)
     joined = {name: _join(name, items, bad) for name, items in pieces.items()}
+    _check_asked(options, joined, sources, where)
     aligned, remarks = align(_wanted(joined, options), where)
     dataset = _dataset(add_derived(aligned))
     dataset.attrs = {"source": where, "source_format": recipe.name}
@@ -88,7 +97,8 @@ def _sound(
 ) -> list[Source]:
     """The sources of files of which every field is sound at its first step."""
     unsound: set[str] = set()
-    for source in sources:
+    shown = track(sources, "checking") if len(sources) >= SHOW_PROGRESS_FROM else sources
+    for source in shown:
         if source.path in unsound:
             continue
         try:
@@ -102,6 +112,27 @@ def _sound(
             bad.handle(error)
             unsound.add(source.path)
     return [s for s in sources if s.path not in unsound]
+
+
+def _check_asked(
+    options: ReadOptions, joined: dict[str, Field], sources: list[Source], where: str
+) -> None:
+    """Refuse stand-in levels and stated units that have no effect.
+
+    Raises:
+        InputError: For a stand-in whose level no file has, or units of a variable that none has.
+    """
+    for name, level in stand_in_levels(options).items():
+        if name not in joined:
+            raise InputError(f"no file has {level:g} hPa to stand in for {name}", file=where)
+    names = {str(n) for s in sources for n in s.dataset.data_vars}
+    for name in stated_units(options):
+        if name not in names:
+            raise InputError(
+                f"units are stated of {name!r}, which no file has; they have"
+                f" {', '.join(sorted(names)[:20])}",
+                file=where,
+            )
 
 
 def _nothing_found(

@@ -33,7 +33,7 @@ AXIS_UNITS: dict[str, tuple[str, ...]] = {
 }
 """Units that tell an axis (CF conventions 1.8, sections 4.1 and 4.2)."""
 
-LEVEL_NAMES = ("plev", "level", "pressure_level", "isobaricInhPa", "lev_p", "pressure")
+LEVEL_NAMES = ("plev", "level", "pressure_level", "isobaricInhPa", "isobaricInPa", "pressure")
 """Names of pressure axes in the archives."""
 
 HPA_NAMES = ("level", "pressure_level", "isobaricInhPa")

@@ -98,4 +98,6 @@ def add_note(array: xr.DataArray, note: str) -> xr.DataArray:
 
 def first_step(array: xr.DataArray) -> NDArray[np.float32]:
     """The field at its first time, (H, W), read now."""
-    return np.asarray(array.isel(time=0).values if "time" in array.dims else array.values)
+    step = array.isel(time=0) if "time" in array.dims else array
+    # For one step threads cost more than they bring.
+    return np.asarray(step.compute(scheduler="synchronous").values)

@@ -53,21 +53,32 @@ class Part:
             InputError: If the file can't be read, naming file, variable and time.
         """
         try:
-            if self.variable.ndim == 2:
-                block = np.asarray(self.variable)[None][steps]
-            else:
-                block = np.asarray(self.variable[steps])
+            block = self._load(steps)
         except READ_ERRORS as error:
-            times = self.times[steps]
             raise InputError(
                 f"can't be read (truncated or corrupt?): {' '.join(str(error).split())[:160]}",
                 file=self.file,
                 variable=name,
-                time=times[0] if len(times) else None,
+                time=self._first_bad_time(steps),
             ) from error
         if not self.grid.is_in_order:
             block = block[:, self.grid.lat_order[:, None], self.grid.lon_order]
         return block
+
+    def _load(self, steps: slice) -> NDArray[Any]:
+        """Steps as they lie in the file."""
+        if self.variable.ndim == 2:
+            return np.asarray(self.variable)[None][steps]
+        return np.asarray(self.variable[steps])
+
+    def _first_bad_time(self, steps: slice) -> Any | None:
+        """The first time of a block that can't be read by itself; None without times."""
+        for step in range(self.num_steps)[steps] if self.times.size else ():
+            try:
+                self._load(slice(step, step + 1))
+            except READ_ERRORS:
+                return self.times[step]
+        return self.times[steps][0] if self.times.size else None
 
     @property
     def num_steps(self) -> int:

@@ -15,7 +15,6 @@ from typing import Any
 
 import cftime
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from exastorm.errors import InputError
@@ -161,12 +160,3 @@ def _remarks(
             f" want of an instant and {num_before - num_after} for want of an interval"
         )
     return remarks
-
-
-def join_times(pieces: list[xr.DataArray]) -> xr.DataArray:
-    """Fields of one name joined along time, in the order given."""
-    if len(pieces) == 1:
-        return pieces[0]
-    return xr.concat(
-        pieces, dim="time", coords="minimal", compat="override", join="override"
-    ).assign_attrs(pieces[0].attrs)

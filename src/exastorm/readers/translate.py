@@ -49,6 +49,7 @@ def translate(group: Group, entries: Iterable[Entry]) -> Translation:
     """
     out = Translation()
     for rank, entry in enumerate(entries):
+        out.left_out.update(_ambiguous(entry, group.first.dataset))
         for name in candidates(entry, group.first.dataset):
             try:
                 found = _take(entry, name, group)
@@ -77,6 +78,14 @@ def candidates(entry: Entry, dataset: xr.Dataset) -> list[str]:
         matches = ((str(n), LEVEL_IN_NAME.fullmatch(str(n))) for n in dataset.data_vars)
         named += [n for n, m in matches if m and m["name"].lower() in spelled]
     return [n for n in named if _fits_standard_name(entry, dataset[n])]
+
+
+def _ambiguous(entry: Entry, dataset: xr.Dataset) -> dict[str, str]:
+    """Reasons for names that an entry takes only beside others which are not there."""
+    if all(name in dataset.variables for name in entry.beside):
+        return {}
+    reason = f"is taken only beside {', '.join(entry.beside)}; alone it may be another quantity"
+    return {name: reason for name in entry.names if name in dataset.data_vars}
 
 
 def _fits_standard_name(entry: Entry, array: xr.DataArray) -> bool:
