@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
-
 from exastorm.errors import InputError
 
 Settings = TypeVar("Settings")
@@ -57,6 +55,9 @@ def from_dict(cls: type[Settings], values: Any, file: str | Path | None = None) 
     Raises:
         InputError: Naming every wrong key or value with its path.
     """
+    # Here, not above: a benchmark on a bare machine needs no pydantic.
+    from pydantic import TypeAdapter, ValidationError
+
     check_keys(cls, values, file=file)
     try:
         return TypeAdapter(cls).validate_python(values)

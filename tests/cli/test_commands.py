@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from exastorm.cli.bench import BENCHES
 from exastorm.cli.main import COMMANDS, main
 
 SMALL = ["--synthesize.height", "48", "--synthesize.width", "72"]
@@ -98,12 +99,36 @@ def test_settings_file_and_override(tmp_path, capsys):
     assert (done["num_lat"], done["num_lon"], done["num_snapshots"]) == (24, 36, 2)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", [n for n in COMMANDS if n != "bench"])
 def test_help_has_an_example(name, capsys):
     with pytest.raises(SystemExit) as stop:
         main([name, "--help"])
     assert stop.value.code == 0
     assert f"Example: exastorm {name}" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("name", BENCHES)
+def test_each_benchmark_has_help(name, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["bench", name, "--help"])
+    assert stop.value.code == 0
+    assert f"Example: exastorm bench {name}" in " ".join(capsys.readouterr().out.split())
+
+
+def test_benchmarks_run_and_give_figures(capsys, tmp_path):
+    assert "bench WHAT" in run(capsys, "bench")[1]
+    small = ["--climate.height", "24", "--climate.width", "36", "--climate.num-snapshots", "2"]
+    assert figures(capsys, "bench", "synthesize", *small)["snapshots_per_s_per_core"] > 0
+    small = ["--shards.height", "24", "--shards.width", "36", "--shards.num-samples", "4"]
+    forms = figures(capsys, "bench", "shards", "--folder", tmp_path, *small)["forms"]
+    assert len(forms) >= 3
+    small = ["--step.height", "32", "--step.width", "48", "--step.num-steps", "1"]
+    code, out, _ = run(capsys, "bench", "step", *small)
+    assert code == 0
+    assert "TF/s" in out
+    code, _, err = run(capsys, "bench", "stp")
+    assert code == 2
+    assert "did you mean 'step'" in err
 
 
 def test_overview_lists_the_commands_in_order(capsys):

@@ -1,6 +1,7 @@
 """What all subcommands share: their two common options, how they are parsed, how they answer."""
 
 import dataclasses
+import json
 import sys
 from typing import Annotated, Any, ClassVar, TypeVar
 
@@ -99,10 +100,20 @@ def parse(cls: type[AnyCommand], name: str, argv: list[str]) -> AnyCommand:
     return command
 
 
+def figures_text(figures: dict[str, Any], indent: str = "") -> str:
+    """Nested figures as lines of text, four digits each."""
+    lines = []
+    for name, value in figures.items():
+        if isinstance(value, dict):
+            lines += [f"{indent}{name}", figures_text(value, indent + "  ")]
+        else:
+            shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+            lines.append(f"{indent}{name:<32} {shown}")
+    return "\n".join(lines)
+
+
 def answer(outcome: Outcome, as_json: bool) -> None:
     """Print what a command did, as JSON or for people."""
-    import json
-
     if as_json:
         sys.stdout.write(json.dumps(outcome.figures, indent=2, allow_nan=False) + "\n")
         return

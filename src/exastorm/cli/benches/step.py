@@ -1,0 +1,22 @@
+"""`exastorm bench step`: a training step against the device's own peak."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from exastorm.cli.command import Command, Outcome, figures_text
+from exastorm.performance.step import StepBenchSettings, bench_step
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchStep(Command):
+    """Rate of a training step, beside the device's peak in convolutions and matrix products."""
+
+    example: ClassVar[str] = "exastorm bench step --step.height 192 --step.width 288"
+
+    step: StepBenchSettings = StepBenchSettings()
+
+    def run(self) -> Outcome:
+        """Measure."""
+        figures = bench_step(self.step)
+        line = f"{figures['samples_per_s']:.3g} samples/s, {figures['tflop_per_s']:.3g} TF/s"
+        return Outcome(line, figures, figures_text(figures))
