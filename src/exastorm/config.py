@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
+
 from exastorm.errors import InputError
 
 Settings = TypeVar("Settings")

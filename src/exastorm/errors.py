@@ -1,5 +1,7 @@
 """What a user's mistake looks like: one line with what must be, what was got, and where."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -30,3 +32,16 @@ class InputError(ValueError):
         where += [f"time {time}"] if time is not None else []
         message = ", ".join(where) + (": " if where else "") + problem
         super().__init__(" ".join(message.split()))
+
+
+@contextmanager
+def writing(file: str | Path) -> Iterator[None]:
+    """Tell a failure to write netCDF as other failures to write, where the library only says so.
+
+    Raises:
+        InputError: For the RuntimeError that netCDF4 raises, as on a full disk.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        raise InputError(f"cannot be written ({error}); is the disk full?", file=file) from error

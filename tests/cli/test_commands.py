@@ -159,22 +159,6 @@ def test_mistakes_are_one_line_and_code_2(argv, words, capsys, tmp_path, monkeyp
     assert words in err
 
 
-@pytest.mark.parametrize(
-    ("argv", "words"),
-    [
-        (["train", "s", "--out", "r", "--train.batchsize", "2"], "--train.batch-size"),
-        (["label", "a.nc"], "--out"),
-        (["synthesize", "c", "--synthesize.height", "3"], "height must be at least 24"),
-    ],
-)
-def test_wrong_options_are_code_2_with_a_hint(argv, words, capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(argv)
-    assert stop.value.code == 2
-    captured = capsys.readouterr()
-    assert words in captured.out + captured.err
-
-
 def test_the_installed_command_answers():
     done = subprocess.run(
         [sys.executable, "-m", "exastorm.cli.main", "--version"],

@@ -1,5 +1,7 @@
 """Segmentation of an archive: right cells, right channels, gaps kept, any grid, all or nothing."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -272,3 +274,14 @@ def test_the_output_is_a_class_map_as_any_other(network, tmp_path, suffix):
     maps = open_class_map(str(out))
     assert sorted(np.unique(maps["class_map"])) == [-1, 0, 1, 2]
     np.testing.assert_array_equal(maps["time"].values, archive["time"].values)
+
+
+def test_a_file_that_cannot_be_made_leaves_nothing(network, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("exastorm.predict.output.netCDF4", SimpleNamespace(Dataset=fail))
+    archive = mock_dataset(storm_fields(), NUM_LAT, NUM_LON, 3)
+    with pytest.raises(OSError, match="no space"):
+        segment_archive(archive, tmp_path, tmp_path / "masks.nc")
+    assert not list(tmp_path.glob("*masks*"))

@@ -8,6 +8,7 @@ import xarray as xr
 import exastorm
 from exastorm.errors import InputError
 from exastorm.readers.inspect import inspect_archive
+from exastorm.readers.sources import bad_line
 
 XYT = ("time", "lat", "lon")
 KG = {"units": "kg m-2"}
@@ -192,7 +193,10 @@ def test_times_that_no_calendar_has(tmp_path, foreign):
     dataset = foreign({"TMQ": (XYT, 25.0, KG)}).assign_coords(time=[0.0, 6.0])
     dataset["time"].attrs["units"] = "fortnights since yesterday"
     path = save(dataset, tmp_path / "a.nc")
-    check_refused(path, "a.nc", "times must have CF units")
+    words = ("a.nc", "variable time: must have CF units", "got units 'fortnights since yesterday'")
+    error = check_refused(path, *words)
+    assert "open" not in error.problem
+    assert "calendar 'standard'" in error.problem
 
 
 def test_a_file_without_times(tmp_path, foreign):
@@ -214,6 +218,65 @@ def test_a_grid_that_is_not_of_latitudes_and_longitudes(tmp_path):
     path = save(dataset, tmp_path / "a.nc")
     check_refused(path, "a.nc", "no latitude-longitude grid is found")
     check_refused(path, "runs along itself", format="cf")
+
+
+def test_fields_without_time_are_said_to_have_none(tmp_path, foreign):
+    path = save(foreign({"TMQ": (XYT[1:], 25.0, KG)}, num_times=0), tmp_path / "a.nc")
+    check_refused(path, "TMQ has no time")
+
+
+@pytest.mark.parametrize("format_name", ["cf", "cam", "cmip6", "era5"])
+@pytest.mark.parametrize(("kind", "got"), [("strings", "strings"), ("bool", "true and false")])
+def test_a_field_that_is_no_number(good, tmp_path, foreign, format_name, kind, got):
+    name = {"cmip6": "prw", "era5": "tcwv"}.get(format_name, "TMQ")
+    dataset = foreign({name: (XYT, 1.0, KG)}, start="2000-01-02")
+    values = dataset[name].values
+    data = values > 0 if kind == "bool" else np.full(values.shape, "20.5", dtype=object)
+    dataset[name] = (XYT, data, KG)
+    bad = save(dataset, tmp_path / "b.nc")
+    check_refused(bad, "b.nc", f"variable {name}: must hold numbers, got {got}", format=format_name)
+    if name == "TMQ":
+        # Another file: the netCDF library may fail to open one with strings a second time.
+        again = save(dataset, tmp_path / "c.nc")
+        assert "must hold numbers" in check_skipped(good, again)
+
+
+@pytest.mark.parametrize(("zarr_format", "marker"), [(2, ".zarray"), (3, "zarr.json")])
+@pytest.mark.parametrize("lost", ["TMQ", "lat"])
+def test_a_store_that_lost_the_metadata_of_an_array(tmp_path, foreign, zarr_format, marker, lost):
+    dataset = foreign({"TMQ": (XYT, 25.0, KG), "PSL": (XYT, 1e5, {"units": "Pa"})})
+    dataset.to_zarr(tmp_path / "a.zarr", zarr_format=zarr_format, consolidated=False)
+    (tmp_path / "a.zarr" / "plots").mkdir()  # what is no array does no harm
+    (tmp_path / "a.zarr" / "plots" / "tmq.png").touch()
+    assert exastorm.open(tmp_path / "a.zarr").sizes["time"] == 2
+    (tmp_path / "a.zarr" / lost / marker).unlink()
+    # Warnings are errors here, so that this one line is all there is.
+    check_refused(tmp_path / "a.zarr", f"a.zarr, variable {lost}: must have metadata")
+
+
+def test_a_line_on_a_bad_file_keeps_to_the_essential(tmp_path, foreign):
+    folder = tmp_path / ("deep" * 20)
+    folder.mkdir()
+    good = save(foreign({"PSL": (XYT, 1e5, {"units": "Pa"})}), folder / "a.nc")
+    wrong = foreign({"PSL": (XYT, 1013.0, {"units": "Pa"})}, start="2000-01-02")
+    bad = save(wrong, folder / "b.nc")
+    other = foreign({"PSL": (XYT, 1e5, {"units": "Pa"})}, lat=(-45.0, 45.0), start="2000-01-03")
+    moved = save(other, folder / "c.nc")
+    lines = exastorm.open([good, bad, moved], skip_bad=True).attrs["bad_files"].split("\n")
+    unit = next(line for line in lines if "b.nc" in line)
+    assert f"{bad}, variable PSL, time 2000-01-02 00:00:00: units 'Pa' can't be right" in unit
+    assert "1013 to 1013 must lie within 84000 to 112000, 100% don't" in unit
+    assert "option" not in unit
+    (grid,) = (line for line in lines if "c.nc" in line)
+    assert "this one has 2 x 4 points" in grid
+    assert all(len(line) <= max(300, len(str(bad)) + 150) for line in lines)
+
+
+def test_however_long_the_cause_is_a_line_has_an_end():
+    line = bad_line(InputError("word " * 200, file="/data/x.nc", variable="TMQ", time="2000-01-01"))
+    assert len(line) <= 300
+    assert line.startswith("/data/x.nc, variable TMQ, time 2000-01-01: word word")
+    assert line.endswith(" ...")
 
 
 def test_nothing_known_lists_what_is_there(tmp_path, foreign):

@@ -258,10 +258,13 @@ def test_columns_must_lie_apart(tmp_path):
         read([path])
 
 
-def test_what_is_no_number_is_no_field(tmp_path):
+def test_a_field_of_strings_is_refused_and_other_text_is_not(tmp_path):
     dataset = e3sm()
+    dataset["site"] = dataset["TMQ"].isel(time=0).astype(str)
+    assert "TMQ" in read([save(dataset, tmp_path / "a.nc")])
     dataset["TMQ"] = dataset["TMQ"].astype(str)
-    assert "TMQ" not in read([save(dataset, tmp_path / "a.nc")])
+    with pytest.raises(InputError, match=r"b\.nc, variable TMQ: must hold numbers, got strings"):
+        read([save(dataset, tmp_path / "b.nc")])
 
 
 def test_stated_units_of_surface_pressure_move_the_levels(tmp_path):

@@ -7,8 +7,8 @@ import xarray as xr
 from tests.samples.conftest import CHANNELS, NUM_TIMES, SETTINGS, random_labels
 
 from exastorm.errors import InputError
-from exastorm.samples.index import read_index
 from exastorm.samples.prepare import prepare_samples
+from exastorm.samples.reading import read_index
 from exastorm.samples.settings import PrepareSettings
 from exastorm.samples.shards import SampleStore
 from exastorm.samples.splits import SPLITS

@@ -3,6 +3,7 @@ import os
 import pickle
 import resource
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -163,9 +164,10 @@ def test_more_shards_than_files_may_be_open(archive, labels, tmp_path):
     settings = PrepareSettings(**{**vars(SETTINGS), "shard_mb": 0.001})  # one sample a shard
     prepare_samples(archive, labels, tmp_path, settings)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    lowest_free = os.dup(0)
-    os.close(lowest_free)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free + 70, hard))
+    # 70 numbers are left, wherever earlier tests' files hold some.
+    used = {int(held.name) for held in Path("/dev/fd").iterdir()}
+    free = [number for number in range(soft) if number not in used]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free[70], hard))
     try:
         store = SampleStore(tmp_path)
         assert len(store.index.shards) > 80

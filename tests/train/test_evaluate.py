@@ -101,3 +101,25 @@ def test_the_regression_sees_all_longitudes_of_a_sample_of_pixels(run, samples, 
     some, _ = baseline.training_pixels(record, store)
     assert len(some) == pytest.approx(24 * NUM_LAT * NUM_LON / 5, abs=24)
     np.testing.assert_allclose(some.mean(0), everything.mean(0), atol=0.1)
+
+
+def test_the_regression_reaches_the_optimum():
+    # At the optimum of a smooth convex loss the gradient is 0; 3 classes, weighted unevenly.
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(20_000, 3, generator=generator)
+    y = (x @ torch.randn(3, 3, generator=generator)).softmax(1).multinomial(1, generator=generator)
+    weights = torch.tensor([0.1, 0.7, 0.2])
+    model = fit(x, y[:, 0], weights)
+    loss = torch.nn.functional.cross_entropy(model(x), y[:, 0], weight=weights)
+    gradients = torch.autograd.grad(loss, list(model.parameters()))
+    assert max(float(g.abs().max()) for g in gradients) < 1e-5
+
+
+def test_the_regression_bears_classes_that_a_line_parts_or_that_are_absent():
+    # Parted classes have no optimum but better and better rules; a class of no weight has none.
+    x = torch.linspace(-1, 1, 2_000)[:, None]
+    model = fit(x, (x[:, 0] > 0.25).long(), torch.tensor([0.5, 0.5, 0.0]))
+    assert bool(torch.isfinite(model.weight).all())
+    assert (model(x).argmax(1) == (x[:, 0] > 0.25)).float().mean() > 0.995
+    alone = fit(x, torch.zeros(2_000, dtype=torch.int64), torch.tensor([1.0, 0.0, 0.0]))
+    assert bool((alone(x).argmax(1) == 0).all())

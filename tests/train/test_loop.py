@@ -13,8 +13,9 @@ from exastorm.errors import InputError
 from exastorm.networks.record import load_model
 from exastorm.parallel.world import World
 from exastorm.samples.shards import SampleStore
-from exastorm.train import loop
+from exastorm.train import workers
 from exastorm.train.checkpoint import CHECKPOINT_NAME, load_checkpoint
+from exastorm.train.device import plan_compute
 from exastorm.train.loop import Trainer, train
 from exastorm.train.run_folder import RunSettings
 from exastorm.train.settings import TrainSettings
@@ -147,10 +148,11 @@ def test_compute_mode_holds_while_training_and_no_longer(samples, tmp_path, monk
     monkeypatch.setattr(Trainer, "step", watch)
     before = torch.get_num_threads()
     one = dataclasses.replace(SHORT, num_steps=1, warmup_steps=0)
-    train(samples, tmp_path / "a", dataclasses.replace(one, num_threads=3), World.single())
+    train(samples, tmp_path / "a", dataclasses.replace(one, num_threads=9), World.single())
     one = dataclasses.replace(one, deterministic=True, num_threads=None)
     train(samples, tmp_path / "b", one, World.single())
-    assert seen == [(3, False), (1, True)]
+    # Nine threads for a batch of four: two inside the operations of each sample.
+    assert seen == [(2, False), (1, True)]
     assert torch.get_num_threads() == before
 
 
@@ -181,7 +183,7 @@ def test_options_that_change_the_score_alone(short_run, samples, tmp_path):
     scores = record.training["validation"]
     assert scores["mean_iou"] == scores["mean_iou_untuned"]
     # Every third of the 8 validation samples.
-    data = Trainer(samples, tmp_path / "r", settings, World.single(), torch.device("cpu")).data
+    data = Trainer(samples, tmp_path / "r", settings, World.single(), plan_compute(SHORT)).data
     assert sum(len(b.field) for b in data.validation_batches()) == 3
 
 
@@ -199,8 +201,8 @@ def test_ranks_share_the_samples_of_a_step(samples, tmp_path):
         World(rank=r, num_ranks=2, node=0, num_nodes=1, rank_of_node=r, ranks_per_node=2)
         for r in (0, 1)
     ]
-    cpu = torch.device("cpu")
-    data = [Trainer(samples, tmp_path, SHORT, world, cpu).data for world in worlds]
+    plan = plan_compute(SHORT)
+    data = [Trainer(samples, tmp_path, SHORT, world, plan).data for world in worlds]
     # 24 samples, 2 ranks of 4: 3 steps an epoch, no sample twice.
     seen = [t for d in data for step in range(3) for t in d.times_of_step(step)]
     assert len(seen) == len(set(seen)) == 24
@@ -209,10 +211,10 @@ def test_ranks_share_the_samples_of_a_step(samples, tmp_path):
 
 
 def test_a_loss_that_is_no_number_names_its_samples(samples, tmp_path, monkeypatch):
-    def poisoned(logits, labels, weights):
+    def poisoned(logits, labels, weights, total):
         return logits.sum() * float("nan")
 
-    monkeypatch.setattr(loop, "weighted_cross_entropy", poisoned)
+    monkeypatch.setattr(workers, "weighted_cross_entropy", poisoned)
     with pytest.raises(InputError, match=r"loss became nan in step 1; .*learning_rate") as caught:
         train(samples, tmp_path / "r", SHORT, World.single())
     # Four samples of January 2000.

@@ -1,11 +1,11 @@
 """`exastorm census`: count and measure the storms in masks."""
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import exastorm
 from exastorm.cli.command import Command, OnePath, Outcome
+from exastorm.cli.outputs import out_folder
 from exastorm.readers.class_maps import open_class_map
 from exastorm.readers.options import ReadOptions
 from exastorm.storms.census import take_census
@@ -22,7 +22,8 @@ class Census(Command):
     """Class maps, as `exastorm label` or `segment` writes them."""
 
     out: str
-    """Folder to make, for census.json and the table of objects."""
+    """Folder to make, for census.json and the table of objects. An earlier census in it is
+    replaced."""
 
     archive: tuple[str, ...] = ()
     """Files of the archive that the masks belong to; with it, rain and extremes are counted."""
@@ -32,9 +33,10 @@ class Census(Command):
 
     def run(self) -> Outcome:
         """Count."""
+        out = out_folder(self.out)
         archive = exastorm.open(list(self.archive), **asdict(self.read)) if self.archive else None
         census = take_census(open_class_map(self.masks), archive, self.census)
-        census.write(Path(self.out))
+        census.write(out)
         return Outcome(
             f"{census.to_line()}; tables in {self.out}", census.to_dict(), census.to_text()
         )

@@ -1,6 +1,8 @@
 """What all subcommands share: their two common options, how they are parsed, how they answer."""
 
+import contextlib
 import dataclasses
+import io
 import json
 import sys
 from typing import Annotated, Any, ClassVar, TypeVar
@@ -82,22 +84,37 @@ def parse(cls: type[AnyCommand], name: str, argv: list[str]) -> AnyCommand:
     """Parse the arguments of one subcommand.
 
     Raises:
-        InputError: For a settings file that is wrong, or no path where one is needed.
-        SystemExit: With code 2 for wrong options (with a suggestion), 0 after --help.
+        InputError: For a settings file that is wrong, wrong options (with a suggestion), or no path
+            where one is needed.
+        SystemExit: With code 0 after --help.
     """
-    command = tyro.cli(
-        cls,
-        prog=f"exastorm {name}",
-        args=argv,
-        default=defaults(cls, config_argument(argv)),
-        description=f"{cls.__doc__}\n\nExample: {cls.example}",
-        config=(tyro.conf.FlagCreatePairsOff,),
-        console_outputs=True,
-    )
+    box = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(box):
+            command = tyro.cli(
+                cls,
+                prog=f"exastorm {name}",
+                args=argv,
+                default=defaults(cls, config_argument(argv)),
+                description=f"{cls.__doc__}\n\nExample: {cls.example}",
+                config=(tyro.conf.FlagCreatePairsOff,),
+                console_outputs=True,
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise InputError(f"{box_text(box.getvalue())}; try 'exastorm {name} --help'") from None
     for field in dataclasses.fields(cls):
         if getattr(command, field.name) == () and field.default is dataclasses.MISSING:
             raise InputError(f"{name} needs at least one PATH; try 'exastorm {name} --help'")
     return command
+
+
+def box_text(box: str) -> str:
+    """What tyro's box around an error says, without frame and title, in one line."""
+    lines = [line.strip("│╭╮╰╯─ ") for line in box.splitlines()[1:]]
+    text = " ".join(line for line in lines if line)
+    return text.split(" For full helptext")[0].split(" Argument helptext")[0].rstrip(".")
 
 
 def figures_text(figures: dict[str, Any], indent: str = "") -> str:

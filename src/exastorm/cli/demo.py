@@ -19,6 +19,7 @@ import xarray as xr
 import exastorm
 from exastorm import __version__
 from exastorm.cli.command import Command, Outcome
+from exastorm.cli.outputs import out_folder
 from exastorm.cli.settings import SECTIONS, load_sections, section_class
 from exastorm.cli.synthesize import synthesize
 from exastorm.labels.archive import label_archive
@@ -158,12 +159,12 @@ class Demo(Command):
     example: ClassVar[str] = "exastorm demo --out demo"
 
     out: str = "demo"
-    """Folder to make; its figures go to summary.json, its page to index.html."""
+    """Folder to make; its figures go to summary.json, its page to index.html. One that holds
+    a climate is refused."""
 
     def run(self) -> Outcome:
         """Run it."""
-        out = Path(self.out)
-        out.mkdir(parents=True, exist_ok=True)
+        out = out_folder(self.out)
         steps = Steps(out, demo_settings(self.config or "demo"))
         start = time.perf_counter()
         steps.make_data()

@@ -9,11 +9,16 @@ from exastorm.readers.class_maps import open_class_map
 from exastorm.storms.compare import compare_class_maps
 
 
+def mean_text(figures: dict[str, Any]) -> str:
+    """The mean IoU, or that there is none because no pixel was known in both."""
+    return "none" if figures["mean_iou"] is None else f"{figures['mean_iou']:.3f}"
+
+
 def iou_table(figures: dict[str, Any]) -> str:
     """The IoU of each class and their mean, as lines of text."""
     rows = [f"  {name:<4} IoU {value:.3f}" if value is not None else f"  {name:<4} absent"
             for name, value in figures["iou"].items()]  # fmt: skip
-    return "\n".join([*rows, f"  mean IoU {figures['mean_iou']:.3f}"])
+    return "\n".join([*rows, f"  mean IoU {mean_text(figures)}"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +45,7 @@ class Evaluate(Command):
             figures = compare_class_maps(open_class_map(self.model), open_class_map(self.reference))
         else:
             figures = self.score_network()
-        line = f"mean IoU {figures['mean_iou']:.3f} of {self.model} against {self.reference}"
+        line = f"mean IoU {mean_text(figures)} of {self.model} against {self.reference}"
         text = iou_table(figures)
         if "baseline" in figures:
             text += "\nper-pixel logistic regression:\n" + iou_table(figures["baseline"])

@@ -1,7 +1,10 @@
 """The door in the shell: `exastorm COMMAND`, and what its errors look like."""
 
+import io
+import os
 import sys
 from importlib import import_module
+from pathlib import Path
 
 from exastorm import __version__
 from exastorm.cli.command import answer, parse
@@ -63,15 +66,36 @@ def run(argv: list[str]) -> None:
     answer(command.run(), command.json)
 
 
+def error_text(error: Exception) -> str:
+    """What an error says, the file first if the system says which."""
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+        return where + error.strerror
+    return str(error)
+
+
+def _drop_output() -> None:
+    """Send what is still to be printed nowhere, so that the end of Python does not fail on it."""
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns 0 when done, 2 for a mistake in what was given.
 
     Anything else is a fault of exastorm and ends with its traceback and code 1.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A locale without "²" gets "?" for it, rather than nothing at all.
+        sys.stdout.reconfigure(errors="replace")
     try:
         run(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Who reads the output has had enough (`| head`); what was asked for is done.
+        _drop_output()
     except (InputError, OSError) as error:
-        sys.stderr.write(f"exastorm: error: {' '.join(str(error).split())}\n")
+        sys.stderr.write(f"exastorm: error: {' '.join(error_text(error).split())}\n")
         return USAGE_ERROR
     except KeyboardInterrupt:
         sys.stderr.write("exastorm: stopped\n")

@@ -6,11 +6,25 @@ from typing import ClassVar
 
 import exastorm
 from exastorm.cli.command import Command, Outcome, Paths
+from exastorm.cli.outputs import out_folder
+from exastorm.errors import InputError
 from exastorm.readers.class_maps import open_class_map
 from exastorm.readers.options import ReadOptions
 from exastorm.report.run import report_run
 from exastorm.report.settings import ReportSettings
 from exastorm.storms.settings import CensusSettings
+
+
+def titles(paths: tuple[str, ...]) -> dict[str, str]:
+    """Title of each class map to its path: the name of the file, or the path where names repeat.
+
+    Raises:
+        InputError: If one is given twice.
+    """
+    if len(set(paths)) < len(paths):
+        raise InputError(f"each class map must be given once, got {', '.join(paths)}")
+    stems = [Path(path).stem for path in paths]
+    return {s if stems.count(s) == 1 else p: p for s, p in zip(stems, paths, strict=True)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,13 +36,14 @@ class Report(Command):
     )
 
     masks: Paths
-    """One or more class maps of the same times; each pair of them is compared."""
+    """Class maps of the same times, named in the page as their files are, the most interesting
+    first. Each pair is compared; the later one of a pair is the reference (labels, truth)."""
 
     archive: tuple[str, ...]
     """Files of the archive that the masks belong to."""
 
     out: str
-    """Folder to make, for index.html and its pictures."""
+    """Folder to make, for index.html and its pictures. An earlier page in it is replaced."""
 
     model: str | None = None
     """Run folder of the network that made the masks, for its training curves and settings."""
@@ -39,9 +54,10 @@ class Report(Command):
 
     def run(self) -> Outcome:
         """Draw."""
-        class_maps = {Path(path).stem: open_class_map(path) for path in self.masks}
+        out = out_folder(self.out)
+        class_maps = {name: open_class_map(path) for name, path in titles(self.masks).items()}
         page = report_run(
-            Path(self.out),
+            out,
             exastorm.open(list(self.archive), **asdict(self.read)),
             class_maps,
             run=self.model,

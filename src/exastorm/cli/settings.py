@@ -71,7 +71,7 @@ def load_sections(name: str, wanted: tuple[str, ...] | None = None) -> dict[str,
     for section in values:
         if section not in SECTIONS:
             raise InputError(
-                f"unknown section {section!r}{suggestion(section, SECTIONS)}", file=path
+                f"unknown section {section!r}{suggestion(str(section), SECTIONS)}", file=path
             )
     return {
         section: from_dict(section_class(section), content or {}, path)

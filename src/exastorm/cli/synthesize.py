@@ -1,5 +1,6 @@
 """`exastorm synthesize`: write a made-up climate with known storms, in any format we read."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -7,6 +8,8 @@ from typing import Annotated, ClassVar, Literal
 import tyro
 
 from exastorm.cli.command import Command, OnePath, Outcome
+from exastorm.cli.outputs import out_folder
+from exastorm.errors import InputError, writing
 from exastorm.readers.archives import write_archive
 from exastorm.readers.synthetic.climate import synthetic_dataset
 from exastorm.readers.synthetic.settings import SyntheticSettings
@@ -25,16 +28,26 @@ def synthesize(settings: SyntheticSettings, out: Path, archive_format: str) -> d
 
     Returns:
         Figures: number of snapshots, files, storms, and the paths.
+
+    Raises:
+        InputError: If the folder holds an archive.
     """
+    archive, partial = out / "archive", out / "archive.partial"
+    if archive.exists():
+        raise InputError("holds a climate already; give another folder, or remove it", file=out)
     out.mkdir(parents=True, exist_ok=True)
     dataset = synthetic_dataset(settings)
-    archive = out / "archive"
-    files = write_archive(dataset, archive, archive_format)
+    shutil.rmtree(partial, ignore_errors=True)
+    with writing(partial):
+        files = write_archive(dataset, partial, archive_format)
     truth = dataset[["truth"]].rename(truth="class_map")
     truth.attrs["title"] = "true storms of the made-up climate"
-    truth.to_netcdf(out / "truth.nc", encoding={"class_map": {"zlib": True, "complevel": 1}})
+    with writing(out / "truth.nc"):
+        truth.to_netcdf(out / "truth.nc", encoding={"class_map": {"zlib": True, "complevel": 1}})
     tracks = true_tracks(settings)
     tracks.to_csv(out / "tracks.csv", index=False)
+    # Last, so that a climate with an archive is whole.
+    partial.replace(archive)
     return {
         "archive": str(archive),
         "truth": str(out / "truth.nc"),
@@ -57,7 +70,7 @@ class Synthesize(Command):
     )
 
     out: OnePath
-    """Folder to make; the fields go to `archive` in it."""
+    """Folder to make; the fields go to `archive` in it. One that holds a climate is refused."""
 
     format: Annotated[ArchiveFormat, tyro.conf.arg(name="format")] = "cam"
     """How to write the fields."""
@@ -66,7 +79,7 @@ class Synthesize(Command):
 
     def run(self) -> Outcome:
         """Write it."""
-        figures = synthesize(self.synthesize, Path(self.out), self.format)
+        figures = synthesize(self.synthesize, out_folder(self.out), self.format)
         return Outcome(
             f"wrote {figures['num_snapshots']} snapshots of {figures['num_lat']} x"
             f" {figures['num_lon']}, {figures['num_true_storms']} storms, to {figures['archive']}",

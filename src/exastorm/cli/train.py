@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from exastorm.cli.command import Command, OnePath, Outcome
+from exastorm.cli.outputs import out_folder
 from exastorm.parallel.world import World
 from exastorm.train.loop import train
 from exastorm.train.settings import TrainSettings
@@ -20,7 +21,8 @@ class Train(Command):
     """Folder that `exastorm prepare` made."""
 
     out: str
-    """Run folder to make: settings.yaml, version.txt, log.jsonl, weights, checkpoint, events."""
+    """Run folder to make: settings.yaml, version.txt, log.jsonl, weights, checkpoint, events. One
+    that holds a run is refused, unless --resume."""
 
     resume: bool = False
     """Go on from the checkpoint in the run folder."""
@@ -30,6 +32,6 @@ class Train(Command):
     def run(self) -> Outcome:
         """Train it."""
         summary = train(
-            Path(self.samples), Path(self.out), self.train, World.single(), resume=self.resume
+            Path(self.samples), out_folder(self.out), self.train, World.single(), resume=self.resume
         )
         return Outcome(summary.to_line(), summary.to_dict())

@@ -13,7 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 import exastorm
-from exastorm.errors import InputError
+from exastorm.errors import InputError, writing
 from exastorm.grid import cell_areas_km2
 from exastorm.labels.blocks import LAYERS, Block, BlockFolder, read_layer
 from exastorm.labels.cyclones import CycloneCenter
@@ -232,7 +232,8 @@ def _write_maps(maps: xr.Dataset, out: Path) -> None:
                 maps[[name]].to_zarr(partial, mode=mode, encoding=encoding, consolidated=False)
             else:
                 encoding = {name: {"zlib": True, "complevel": 1, "chunksizes": chunks}}
-                maps[[name]].to_netcdf(partial, mode=mode, engine="netcdf4", encoding=encoding)
+                with writing(out):
+                    maps[[name]].to_netcdf(partial, mode=mode, engine="netcdf4", encoding=encoding)
     _remove(out)
     partial.replace(out)
 

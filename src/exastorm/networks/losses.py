@@ -39,13 +39,17 @@ def class_weights(frequencies: Sequence[float], law: WeightLaw = "inverse_sqrt")
     return (weights / weights.sum()).to(torch.float32)
 
 
-def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+def weighted_cross_entropy(
+    logits: Tensor, labels: Tensor, weights: Tensor, total: Tensor | None = None
+) -> Tensor:
     """Mean cross-entropy over pixels, each counted by its weight; in nats, always float32.
 
     Args:
         logits: (B, K, H, W), any floating type.
         labels: Classes (B, H, W) int64; where the weight is 0 any value, also -1.
         weights: Weight of each pixel (B, H, W), not negative.
+        total: Sum of weights to divide by: that of the whole batch, where this is a part of it;
+            None takes these weights' own.
 
     Returns:
         A scalar. 0 if no pixel has a weight.
@@ -54,4 +58,5 @@ def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> T
     log_shares = logits.float().log_softmax(dim=1)
     each = -log_shares.gather(1, labels.clamp(min=0).unsqueeze(1)).squeeze(1)
     smallest = torch.finfo(torch.float32).tiny
-    return (each * weights).sum() / weights.sum().clamp(min=smallest)
+    total = weights.sum() if total is None else total
+    return (each * weights).sum() / total.clamp(min=smallest)

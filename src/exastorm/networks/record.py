@@ -174,7 +174,12 @@ def _parse_record(metadata: dict[str, str], path: Path) -> tuple[ModelRecord, st
     """Record and checksum from a file's metadata."""
     if RECORD_KEY not in metadata:
         raise InputError("must be weights written by exastorm, got no record in them", file=path)
-    values = json.loads(metadata[RECORD_KEY])
+    try:
+        values = json.loads(metadata[RECORD_KEY])
+    except json.JSONDecodeError as error:
+        raise InputError(f"record must be JSON, got: {error}", file=path) from None
+    if not isinstance(values, dict):
+        raise InputError(f"record must be a mapping, got {type(values).__name__}", file=path)
     found = values.get("record_version")
     if found != RECORD_VERSION:
         raise InputError(

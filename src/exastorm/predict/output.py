@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from exastorm.errors import InputError
+from exastorm.errors import InputError, writing
 from exastorm.predict.settings import ProbabilityForm
 from exastorm.readers.schema import CLASS_ATTRS, DIMS, NO_LABEL, coordinate_attrs
 from exastorm.variables import BACKGROUND, CLASSES
@@ -75,6 +75,15 @@ class ClassMapFile:
     def __enter__(self) -> "ClassMapFile":
         self.out.parent.mkdir(parents=True, exist_ok=True)
         self._remove_partial()
+        try:
+            self._create()
+        except BaseException:
+            self._remove_partial()
+            raise
+        return self
+
+    def _create(self) -> None:
+        """Make the file with its coordinates, open for blocks."""
         num_lat, num_lon = self._template.sizes["lat"], self._template.sizes["lon"]
         if self.out.suffix == ".zarr":
             with warnings.catch_warnings():
@@ -100,7 +109,6 @@ class ClassMapFile:
             )
             self._file = netCDF4.Dataset(self.partial, "r+")
             self._file.set_auto_maskandscale(False)
-        return self
 
     def write(self, steps: slice, class_map: Any, probability: Any) -> None:
         """Write one block.
@@ -110,9 +118,10 @@ class ClassMapFile:
             class_map: int8 (T, H, W), -1 where nothing is known.
             probability: Of the storm classes (T, K - 1, H, W), NaN where nothing is known.
         """
-        self._file["class_map"][steps] = np.asarray(class_map, dtype=np.int8)
-        if self.probability != "none":
-            self._file["probability"][steps] = pack_probability(probability, self.probability)
+        with writing(self.out):
+            self._file["class_map"][steps] = np.asarray(class_map, dtype=np.int8)
+            if self.probability != "none":
+                self._file["probability"][steps] = pack_probability(probability, self.probability)
 
     def __exit__(
         self,
@@ -120,8 +129,13 @@ class ClassMapFile:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if isinstance(self._file, netCDF4.Dataset):
-            self._file.close()
+        try:
+            if isinstance(self._file, netCDF4.Dataset):
+                with writing(self.out):
+                    self._file.close()
+        except InputError:
+            self._remove_partial()
+            raise
         if kind is not None:
             self._remove_partial()
             return

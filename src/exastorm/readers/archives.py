@@ -17,10 +17,11 @@ from exastorm.errors import InputError
 from exastorm.grid import regular_grid
 from exastorm.readers.checks import check_first_step
 from exastorm.readers.formats import FORMATS, load_format
-from exastorm.readers.opening import file_system, is_zarr, kind_of
+from exastorm.readers.opening import file_system, is_zarr, kind_of, open_lazily
 from exastorm.readers.options import ReadOptions
 from exastorm.readers.regrid import regrid
 from exastorm.readers.schema import check_dataset, label_names, require_fields
+from exastorm.readers.sources import bad_line
 
 Paths = str | Path | Sequence[str | Path]
 
@@ -161,7 +162,7 @@ def choose_format(paths: list[str], options: ReadOptions) -> tuple[str, list[str
         except InputError as error:
             if not options.skip_bad:
                 raise
-            bad[path] = str(error)
+            bad[path] = bad_line(error)
     if not looked:
         raise InputError(f"no file can be read: {'; '.join(list(bad.values())[:3])}")
     names = list(dict.fromkeys(looked.values()))
@@ -192,20 +193,13 @@ def recognize(path: str) -> str:
     for name in FORMATS:
         if load_format(name).recognize(path):
             return name
-    kind_of(path)
-    raise InputError(_why_unknown(path), file=path)
-
-
-def _why_unknown(path: str) -> str:
-    """Why a file of a known kind is of no format: it can't be opened, or has no grid."""
-    from exastorm.readers.opening import open_lazily
-
-    try:
-        with open_lazily(path, decode_times=False):
+    if kind_of(path) != "grib":
+        with open_lazily(path, decode_times=False):  # says it where it can't be opened
             pass
-    except InputError as error:
-        return error.problem
-    return f"is of no known format ({', '.join(FORMATS)}): no latitude-longitude grid is found"
+    raise InputError(
+        f"is of no known format ({', '.join(FORMATS)}): no latitude-longitude grid is found",
+        file=path,
+    )
 
 
 def _finished(dataset: xr.Dataset, options: ReadOptions, files: list[str]) -> xr.Dataset:

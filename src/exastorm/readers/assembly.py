@@ -7,6 +7,7 @@ and in how a file is opened; the way from files to the schema is the same and is
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import xarray as xr
@@ -19,6 +20,7 @@ from exastorm.readers.fields import Field, Source, first_step
 from exastorm.readers.groups import Group
 from exastorm.readers.lexicon import Entry
 from exastorm.readers.options import ReadOptions, stand_in_levels, stated_units
+from exastorm.readers.profiles import with_pressure_levels
 from exastorm.readers.schema import coordinate_attrs, field_names
 from exastorm.readers.sources import (
     SHOW_PROGRESS_FROM,
@@ -29,7 +31,10 @@ from exastorm.readers.sources import (
     open_sources,
 )
 from exastorm.readers.timing import align
-from exastorm.readers.translate import translate
+from exastorm.readers.translate import candidates, translate
+
+STILL_FIELDS = ("LANDFRAC", "PHIS")
+"""Fields that have no time in most archives."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +69,7 @@ def assemble(paths: Sequence[str], options: ReadOptions, recipe: Recipe) -> xr.D
     """
     bad = BadFiles(skip=options.skip_bad)
     where = paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
-    sources = open_sources(paths, recipe.opener, bad)
+    sources = open_sources(paths, partial(_open, recipe=recipe, options=options), bad)
     if bad.skip:
         sources = _sound(sources, options, recipe, bad)
     pieces: dict[str, list[Field]] = defaultdict(list)
@@ -76,6 +81,7 @@ def assemble(paths: Sequence[str], options: ReadOptions, recipe: Recipe) -> xr.D
             pieces[name].append(item)
     if not any(item.times is not None for items in pieces.values() for item in items):
         names = sorted({str(n) for s in sources for n in s.dataset.data_vars})
+        left_out |= {name: "has no time" for name in pieces if name not in STILL_FIELDS}
         raise InputError(_nothing_found(names, left_out, bad, recipe.name), file=where)
     joined = {name: _join(name, items, bad) for name, items in pieces.items()}
     _check_asked(options, joined, sources, where)
@@ -90,6 +96,16 @@ def assemble(paths: Sequence[str], options: ReadOptions, recipe: Recipe) -> xr.D
     dataset.attrs |= {name: text for name, text in notes.items() if text}
     dataset.encoding["field_files"] = {n: f.file for n, f in joined.items()}
     return dataset
+
+
+def _open(path: str, *, recipe: Recipe, options: ReadOptions) -> list[xr.Dataset]:
+    """The datasets of one path, profiles on hybrid levels put on pressure levels."""
+    profiles = [entry for entry in recipe.entries if entry.is_profile]
+    out = []
+    for dataset in recipe.opener(path):
+        named = [(entry, name) for entry in profiles for name in candidates(entry, dataset)]
+        out.append(with_pressure_levels(dataset, path, named, options))
+    return out
 
 
 def _sound(

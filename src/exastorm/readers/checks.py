@@ -15,6 +15,10 @@ MAX_IMPLAUSIBLE_SHARE = 0.01
 one value in a hundred lies outside has another unit, or a fill value that was not declared."""
 
 
+ADVICE = "; if you know the unit, state"
+"""How the advice begins that follows what is wrong."""
+
+
 def implausible_share(name: str, values: NDArray[Any]) -> float:
     """Share of the finite values of a field that lie outside its plausible range.
 
@@ -55,9 +59,9 @@ def check_values(
         raise InputError(
             f"units {units!r} can't be right: as {variable.units} the values"
             f" {np.nanmin(values):.6g} to {np.nanmax(values):.6g} must lie within"
-            f" {variable.low:g} to {variable.high:g}, {share:.0%} don't; if you know"
-            f" the unit, state it by the option units ({source_name}=...), or keep the field out by"
-            " the option fields",
+            f" {variable.low:g} to {variable.high:g}, {share:.0%} don't{ADVICE}"
+            f" it by the option units ({source_name}=...), or keep the field out by the option"
+            " fields",
             file=file,
             variable=label,
             time=time,

@@ -4,6 +4,7 @@ Axes are told by CF attributes (standard name, units, axis) and, failing these, 
 models and archives give them. Latitudes are turned to ascend, longitudes rolled into [0, 360).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -190,10 +191,25 @@ def _rounded(times: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(cftime.num2date(seconds, units, calendar=calendar))
 
 
+def is_hybrid(attrs: Mapping[Any, Any]) -> bool:
+    """True for attributes of hybrid levels, which CAM gives in hPa though they are no pressures.
+
+    Such an axis has a standard name of its own, a formula (CF 1.8, section 4.3.3), or is called
+    hybrid, as in CAM's "hybrid level at midpoints (1000*(A+B))".
+    """
+    if "hybrid" in str(attrs.get("standard_name", "")):
+        return True
+    if "hybrid" in str(attrs.get("long_name", "")).lower():
+        return attrs.get("standard_name") != "air_pressure"
+    return "formula_terms" in attrs
+
+
 def find_level_axis(array: xr.DataArray) -> str | None:
     """The pressure axis of a variable, or None (hybrid and sigma levels are no pressures)."""
     for dim in map(str, array.dims):
         attrs = array.coords[dim].attrs if dim in array.coords else {}
+        if is_hybrid(attrs):
+            continue
         kind = str(attrs.get("standard_name", ""))
         if kind == "air_pressure" or (dim in LEVEL_NAMES and not kind):
             return dim

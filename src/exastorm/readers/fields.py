@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from exastorm.errors import InputError
 from exastorm.readers.coordinates import Grid
 from exastorm.readers.schema import DIMS, field_attrs
 from exastorm.variables import VARIABLES, Variable
@@ -68,6 +69,22 @@ class Field:
     def times(self) -> NDArray[Any] | None:
         """Times (T,), None for a field without time."""
         return self.array["time"].values if "time" in self.array.dims else None
+
+
+NOT_NUMBERS = {"b": "true and false", "c": "complex numbers", "M": "dates", "m": "durations"}
+"""Kinds of values that are no numbers; of all others are strings."""
+
+
+def require_numbers(dtype: Any, file: str, variable: str) -> None:
+    """Refuse a field that holds strings, or true and false, even where these look like numbers.
+
+    Raises:
+        InputError: As said.
+    """
+    kind = np.dtype(dtype).kind
+    if kind not in "fiu":
+        got = NOT_NUMBERS.get(kind, "strings")
+        raise InputError(f"must hold numbers, got {got}", file=file, variable=variable)
 
 
 def variable_of(name: str) -> Variable:

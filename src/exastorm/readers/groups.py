@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from exastorm.errors import InputError
 from exastorm.readers.coordinates import MEMBER_NAMES, find_level_axis, levels_hpa
-from exastorm.readers.fields import Source
+from exastorm.readers.fields import Source, require_numbers
 from exastorm.readers.levels import find_level
 from exastorm.readers.lexicon import LEVEL_IN_NAME
 from exastorm.readers.options import ReadOptions, stand_in_levels, stated_units
 from exastorm.readers.series import Part, join_parts
+from exastorm.readers.vertical import hybrid_axis
 
 STREAM_DIM = "expver"
 """ERA5's axis of final (1) and preliminary (5) data, of which each time has one or the other."""
@@ -100,9 +101,15 @@ class Group:
         """The pressure levels of a variable; None where it has none.
 
         Raises:
-            LeftOut: If its axis has no values, or none in a unit of pressure.
+            LeftOut: If its axis has no values, or none in a unit of pressure; if it lies on
+                several hybrid levels.
         """
         array = self.array(name)
+        hybrid = hybrid_axis(self.first.dataset, array)
+        # One hybrid level may be the lowest, which the name of the variable then says.
+        if hybrid is not None and (array.sizes[hybrid] > 1 or "unusable" in array.attrs):
+            given = f"lies on hybrid model levels ({hybrid}), which are no pressure levels"
+            raise LeftOut(str(array.attrs.get("unusable", given)))
         axis = find_level_axis(array)
         if axis is not None:
             return Levels(axis=axis, hpa=_pressures(array, axis))
@@ -177,16 +184,20 @@ class Group:
 
         Raises:
             LeftOut: If it does not lie on the grid.
+            InputError: If it holds no numbers.
         """
         variable = source.dataset.variables[name]
-        variable = variable.isel({d: i for d, i in chosen.items() if d in variable.dims})
+        require_numbers(variable.dtype, source.path, name)
+        entries = {d: i for d, i in chosen.items() if d in variable.dims}
+        # Both steps cost more than a look, and there are a thousand files and sixteen variables.
+        variable = variable.isel(entries) if entries else variable
         grid = (source.grid.lat_name, source.grid.lon_name)
         order = (source.time_name, *grid) if source.time_name in variable.dims else grid
         if set(variable.dims) != set(order):
             raise LeftOut(f"must lie on the grid {grid}, got dimensions {variable.dims}")
         return Part(
             file=source.path,
-            variable=variable.transpose(*order),
+            variable=variable if variable.dims == order else variable.transpose(*order),
             times=source.times,
             grid=source.grid,
         )

@@ -14,7 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from exastorm.errors import InputError
-from exastorm.grid import is_global_in_longitude
+from exastorm.grid import cell_areas_km2, is_global_in_longitude
 from exastorm.progress import track
 from exastorm.readers.archives import Paths, expand_paths, open_archive
 from exastorm.readers.checks import check_values
@@ -38,7 +38,7 @@ class FieldReport:
         source_units: Its unit there.
         units: Our unit.
         low: Lowest value among the times read.
-        mean: Mean value.
+        mean: Mean value over time and area.
         high: Highest value.
         plausible: Lowest and highest plausible value.
         outside_share: Share of values outside these.
@@ -212,17 +212,20 @@ class _Range:
     low: float = np.inf
     high: float = -np.inf
     total: float = 0.0
+    area: float = 0.0
     num_finite: int = 0
     num_values: int = 0
     num_outside: int = 0
 
-    def record(self, name: str, values: NDArray[Any]) -> None:
-        """Add one time step."""
-        finite = values[np.isfinite(values)].astype(np.float64)
+    def record(self, name: str, values: NDArray[Any], areas: NDArray[np.float64]) -> None:
+        """Add one time step (H, W), of which each value stands for the area of its cell."""
+        is_finite = np.isfinite(values)
+        finite = values[is_finite].astype(np.float64)
         variable = VARIABLES[name]
         self.low = min(self.low, float(finite.min()))
         self.high = max(self.high, float(finite.max()))
-        self.total += float(finite.sum())
+        self.total += float(np.sum(finite * areas[is_finite]))
+        self.area += float(areas[is_finite].sum())
         self.num_finite += finite.size
         self.num_values += values.size
         self.num_outside += int(np.sum((finite < variable.low) | (finite > variable.high)))
@@ -237,6 +240,7 @@ def _fields(
 ) -> tuple[FieldReport, ...]:
     """Read the sampled steps and report on every field."""
     ranges = {name: _Range() for name in names}
+    areas = cell_areas_km2(dataset["lat"].values, dataset["lon"].values)
     for step in track(steps, "reading values"):
         snapshot = dataset[names].isel(time=step).compute()
         time = dataset["time"].values[step]
@@ -249,7 +253,7 @@ def _fields(
                 raise InputError(
                     error.problem, file=file, variable=error.variable, time=time
                 ) from error
-            ranges[name].record(name, values)
+            ranges[name].record(name, values, areas)
     return tuple(_field(dataset[name], ranges[name]) for name in names)
 
 
@@ -258,7 +262,10 @@ def _find_file(files: Iterable[str], name: str, time: Any, options: dict[str, An
     for file in files:
         try:
             dataset = open_archive(file, **{**options, "fields": (name,), "grid": None})
-        except InputError:
+        except InputError as error:
+            # The door reads the first time of a file, and refuses what is looked for.
+            if error.time is not None and error.time == time:
+                return file
             continue
         if time in dataset["time"].values:
             return file
@@ -278,7 +285,7 @@ def _field(array: xr.DataArray, values: _Range) -> FieldReport:
         source_units=str(array.attrs.get("source_units", "")),
         units=variable.units,
         low=values.low,
-        mean=values.total / values.num_finite,
+        mean=values.total / values.area,
         high=values.high,
         plausible=(variable.low, variable.high),
         outside_share=values.num_outside / values.num_finite,

@@ -76,13 +76,19 @@ def _fields(inspection: dict[str, Any]) -> str:
                 field["source_name"],
                 field["source_units"],
                 changed,
-                *(f"{field[k]:.4g}" for k in ("low", "mean", "high")),
-                f"{low:.4g} to {high:.4g}",
+                *(_number(field[k]) for k in ("low", "mean", "high")),
+                f"{_number(low)} to {_number(high)}",
                 _remark(field),
             )
         )
     missing = ", ".join(inspection["missing"]) or "none"
     return f"{format_table(rows)}\n\nmissing of the 16 channels: {missing}"
+
+
+def _number(value: float) -> str:
+    """A number to four digits, a pressure of 100900 Pa not as 1.009e+05."""
+    rounded = float(f"{value:.4g}")
+    return f"{rounded:.0f}" if 1e4 <= abs(rounded) < 1e7 else f"{rounded:.4g}"
 
 
 def _remark(field: dict[str, Any]) -> str:

@@ -5,7 +5,10 @@ Nothing but coordinates is read here; fields are read block by block later, thro
 (readers/series.py), which turns a failure deep in a library into a line with file and variable.
 """
 
+import re
+import warnings
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -22,6 +25,15 @@ READ_ERRORS = (OSError, RuntimeError, ValueError, KeyError, EOFError, zlib.error
 
 ZARR_MARKERS = ("zarr.json", ".zgroup", ".zmetadata")
 """Files that make a directory a Zarr store (format 3; format 2; format 2, consolidated)."""
+
+ZARR_LOST = re.compile(r"Object at (.+) is not recognized as a component of a Zarr hierarchy")
+"""How the Zarr library warns of a directory in a store that is neither array nor group."""
+
+ZARR_CHUNK = re.compile(r"c|\.zattrs|\d+(\.\d+)*")
+"""What lies in the directory of an array: chunks (format 3; format 2) and attributes."""
+
+TIME_VARIABLE = re.compile(r"variable '([^']+)'")
+"""Where xarray names the variable whose times it can't decode."""
 
 MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\x89HDF\r\n\x1a\n", "hdf5"),
@@ -123,26 +135,66 @@ def open_lazily(path: str, *, decode_times: bool = True) -> xr.Dataset:
         raise InputError("is GRIB, not netCDF or Zarr", file=path)
     coder: Any = xr.coders.CFDatetimeCoder(use_cftime=True) if decode_times else False
     try:
-        dataset = xr.open_dataset(
-            **_engine_arguments(path, kind),
-            chunks=None,
-            cache=False,
-            decode_times=coder,
-            decode_timedelta=False,
-        )
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            dataset = xr.open_dataset(
+                **_engine_arguments(path, kind),
+                chunks=None,
+                cache=False,
+                decode_times=coder,
+                decode_timedelta=False,
+            )
     except READ_ERRORS as error:
-        raise InputError(_open_problem(error), file=path) from error
+        text = " ".join(str(error).split())
+        if decode_times and "decode" in text and "time" in text:
+            raise _time_problem(path, text) from error
+        problem = f"can't be read (truncated or corrupt?): {text[:160]}"
+        raise InputError(problem, file=path) from error
+    _heed(caught, path)
     if kind == "netcdf3":
         _check_size(dataset, path)
     return dataset
 
 
-def _open_problem(error: BaseException) -> str:
-    """One line for a failure to open."""
-    text = " ".join(str(error).split())
-    if "decode" in text and "time" in text:
-        return f"times must have CF units such as 'days since 2000-01-01': {text[:160]}"
-    return f"can't be read (truncated or corrupt?): {text[:160]}"
+def _time_problem(path: str, text: str) -> InputError:
+    """What must be, and what was got, of times that can't be decoded."""
+    found = TIME_VARIABLE.search(text)
+    name = found[1] if found else "time"
+    with open_lazily(path, decode_times=False) as dataset:
+        attrs = dataset.variables[name].attrs if name in dataset.variables else {}
+    return InputError(
+        "must have CF units such as 'days since 2000-01-01', a CF calendar and dates that it has;"
+        f" got units {attrs.get('units', '')!r}, calendar {attrs.get('calendar', 'standard')!r}",
+        file=path,
+        variable=name,
+    )
+
+
+def _heed(caught: Iterable[warnings.WarningMessage], path: str) -> None:
+    """Pass on what the libraries warned of while a path was opened, or refuse the path for it.
+
+    Raises:
+        InputError: If a Zarr store holds the chunks of an array and not its metadata.
+    """
+    for warning in caught:
+        found = ZARR_LOST.match(str(warning.message))
+        if found is None:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
+        elif _has_chunks(path, found[1]):
+            raise InputError(
+                "must have metadata (zarr.json or .zarray) beside its chunks, got none",
+                file=path,
+                variable=found[1],
+            )
+
+
+def _has_chunks(path: str, name: str) -> bool:
+    """True where a directory of a Zarr store looks like an array, not like something put there."""
+    fs, inner = file_system(path)
+    entries = fs.ls(f"{inner.rstrip('/')}/{name}", detail=False)
+    return any(ZARR_CHUNK.fullmatch(str(e).rstrip("/").rsplit("/", 1)[-1]) for e in entries)
 
 
 def _check_size(dataset: xr.Dataset, path: str) -> None:

@@ -1,5 +1,6 @@
 """Opens the files of an archive, holds them to one grid and groups those that hold the same."""
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,12 +11,22 @@ import xarray as xr
 
 from exastorm.errors import InputError
 from exastorm.progress import track
+from exastorm.readers.checks import ADVICE
 from exastorm.readers.coordinates import file_times, find_grid
 from exastorm.readers.fields import Source
 from exastorm.readers.groups import Group
 from exastorm.readers.opening import open_lazily
 from exastorm.readers.options import ReadOptions
 from exastorm.readers.schema import check_times
+
+MAX_LINE = 300
+"""Most characters of a line on a bad file."""
+
+MIN_CAUSE = 60
+"""Characters of the cause that are kept, however long the path is."""
+
+FOLDERS = re.compile(r"(?<!\S)\S*/(?=\S)")
+"""The folders of a path within a text."""
 
 Opener = Callable[[str], list[xr.Dataset]]
 
@@ -51,7 +62,29 @@ class BadFiles:
         """
         if not self.skip:
             raise error
-        self.problems.append(str(error))
+        self.problems.append(bad_line(error))
+
+
+def bad_line(error: InputError) -> str:
+    """A bad file in one line of at most 300 characters, unless its own path is longer than that.
+
+    File, variable and time are kept, the cause without advice, other files without their folders.
+    """
+    problem = " ".join(error.problem.partition(ADVICE)[0].split())
+    line = str(_with_problem(error, problem))
+    if len(line) <= MAX_LINE:
+        return line
+    problem = FOLDERS.sub("", problem)
+    line = str(_with_problem(error, problem))
+    room = max(len(problem) - (len(line) - MAX_LINE), MIN_CAUSE)
+    if room < len(problem):
+        line = str(_with_problem(error, problem[: room - 4].rstrip() + " ..."))
+    return line
+
+
+def _with_problem(error: InputError, problem: str) -> InputError:
+    """The same error, said in other words."""
+    return InputError(problem, file=error.file, variable=error.variable, time=error.time)
 
 
 def open_sources(paths: Sequence[str], opener: Opener, bad: BadFiles) -> list[Source]:

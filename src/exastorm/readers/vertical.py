@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from exastorm.errors import InputError
 from exastorm.grid import FloatArray
-from exastorm.readers.coordinates import find_level_axis, levels_hpa
+from exastorm.readers.coordinates import find_level_axis, is_hybrid, levels_hpa
 from exastorm.readers.levels import extrapolate
 from exastorm.readers.units import conversion
 
@@ -78,6 +78,26 @@ class ModelLevels:
         stop = int(np.searchsorted(low, level_hpa, side="left")) + 1
         size = low.size
         return slice(min(max(start, 0), size - 2), max(min(stop, size), 2))
+
+
+def hybrid_axis(dataset: xr.Dataset, array: xr.DataArray) -> str | None:
+    """The dimension of a variable that counts hybrid levels, or None.
+
+    It is told by its attributes, or by the coefficients `hyam` and `hybm` along it.
+    """
+    for dim in map(str, array.dims):
+        attrs = dataset.variables[dim].attrs if dim in dataset.variables else {}
+        if is_hybrid(attrs):
+            return dim
+        has_coefficients = {"hyam", "hybm"} <= set(dataset.variables)
+        if has_coefficients and dim in dataset.variables["hyam"].dims and _is_vertical(dim, attrs):
+            return dim
+    return None
+
+
+def _is_vertical(dim: str, attrs: Any) -> bool:
+    """True for a dimension along which hybrid coefficients tell levels, not times."""
+    return dim not in ("time", "valid_time") and attrs.get("standard_name") != "air_pressure"
 
 
 def find_levels(dataset: xr.Dataset, name: str, file: str) -> ModelLevels | None:

@@ -7,7 +7,6 @@ the field (C, H, W) in `dtype`, then the class map (H, W) int8, then zeros up to
 """
 
 import dataclasses
-import json
 import os
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,9 +16,8 @@ from typing import Any, Literal
 import cftime
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
-from exastorm.errors import InputError
 from exastorm.samples.normalize import ChannelStatistics, ClassShares, Scaling, channel_scaling
 from exastorm.samples.splits import SPLITS
 from exastorm.variables import VARIABLES
@@ -163,6 +161,11 @@ class SampleIndex:
         return np.cumsum([0, *(s.num_samples for s in self.shards)], dtype=np.int64)
 
     @property
+    def checksums(self) -> list[str]:
+        """Checksum of each shard: what tells these samples from others."""
+        return [shard.sha256 for shard in self.shards]
+
+    @property
     def splits(self) -> tuple[str, ...]:
         """Split of each sample (num_samples,)."""
         return tuple(s.split for s in self.shards for _ in range(s.num_samples))
@@ -206,61 +209,6 @@ def write_index(index: SampleIndex, folder: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(folder / INDEX_NAME)
-
-
-def read_index(folder: Path) -> SampleIndex:
-    """Read `index.json` of a folder of samples.
-
-    Raises:
-        InputError: If there is none, or it is of another version, or says something impossible.
-    """
-    path = folder / INDEX_NAME
-    if not path.is_file():
-        raise InputError(
-            "must be a folder that `exastorm prepare` finished, got none with an index.json",
-            file=folder,
-        )
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise InputError(f"must be JSON, got {error}", file=path) from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT_NAME:
-        raise InputError(f'must say "format": "{FORMAT_NAME}"', file=path)
-    if content.get("version") != FORMAT_VERSION:
-        raise InputError(
-            f"must be version {FORMAT_VERSION}, got {content.get('version')}", file=path
-        )
-    try:
-        index = ADAPTER.validate_python(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(p) for p in first["loc"])
-        raise InputError(f"{where}: {first['msg']}", file=path) from None
-    return _checked(index, path)
-
-
-def _checked(index: SampleIndex, path: Path) -> SampleIndex:
-    """The index, if its parts agree."""
-    num_channels, num_lat, num_lon = index.layout.shape
-    facts = (
-        ("channels", len(index.channels), num_channels),
-        ("units", len(index.units), num_channels),
-        ("statistics.mean", len(index.statistics.mean), num_channels),
-        ("lat", len(index.lat), num_lat),
-        ("lon", len(index.lon), num_lon),
-        ("times", len(index.times), sum(s.num_samples for s in index.shards)),
-    )
-    for name, got, wanted in facts:
-        if got != wanted:
-            raise InputError(f"{name} must have {wanted} entries, got {got}", file=path)
-    for shard in index.shards:
-        if shard.num_bytes != shard.num_samples * index.layout.stride:
-            raise InputError(
-                f"{shard.name} must be {shard.num_samples} x {index.layout.stride} bytes,"
-                f" got {shard.num_bytes}",
-                file=path,
-            )
-    return index
 
 
 def parse_time(text: str, calendar: str) -> cftime.datetime:

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from exastorm.errors import InputError
 from exastorm.progress import ProgressBar
-from exastorm.samples.index import SampleIndex, SampleLayout, Shard, parse_time, read_index
+from exastorm.samples.index import SampleIndex, SampleLayout, Shard, parse_time
+from exastorm.samples.reading import read_index
 from exastorm.samples.splits import SPLITS
 
 Float32Array = NDArray[np.float32]

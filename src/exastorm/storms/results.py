@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from exastorm.errors import writing
 from exastorm.readers.schema import CLASS_ATTRS, coordinate_attrs
 from exastorm.storms.objects import Grid
 from exastorm.storms.settings import CensusSettings
@@ -190,13 +192,21 @@ class Census:
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        # Beside their places first, so that a full disk leaves an earlier census whole.
+        with TemporaryDirectory(prefix=".census.", dir=folder) as partial:
+            files = self._write_files(Path(partial))
+            return [file.replace(folder / file.name) for file in files]
+
+    def _write_files(self, folder: Path) -> list[Path]:
+        """Write all files into a folder that is there."""
+        names = ["census.json", "objects.csv", "snapshots.csv", "frequency.nc"]
         (folder / "census.json").write_text(
             json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8"
         )
         self.objects.to_csv(folder / "objects.csv", index=False, float_format="%.6g")
         self.snapshots.to_csv(folder / "snapshots.csv", index=False, float_format="%.6g")
-        self.frequency().astype(np.float32).to_netcdf(folder / "frequency.nc")
-        names = ["census.json", "objects.csv", "snapshots.csv", "frequency.nc"]
+        with writing(folder / "frequency.nc"):
+            self.frequency().astype(np.float32).to_netcdf(folder / "frequency.nc")
         if find_spec("pyarrow") is not None:
             # Parquet has no type for the times of other calendars.
             table = self.objects.assign(time=self.objects["time"].astype(str))

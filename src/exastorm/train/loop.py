@@ -13,7 +13,6 @@ import torch
 from exastorm.errors import InputError
 from exastorm.networks.build import build_network
 from exastorm.networks.deeplab import DeepLab
-from exastorm.networks.losses import weighted_cross_entropy
 from exastorm.networks.record import MODEL_NAME
 from exastorm.parallel.world import World
 from exastorm.progress import ProgressBar
@@ -21,12 +20,13 @@ from exastorm.samples.dataset import Batch
 from exastorm.train.best import BestModel
 from exastorm.train.checkpoint import CHECKPOINT_NAME, load_checkpoint, save_checkpoint
 from exastorm.train.data import TrainingData
-from exastorm.train.device import compute_mode
+from exastorm.train.device import ComputePlan, compute_mode
 from exastorm.train.meter import RunLog
 from exastorm.train.optimizer import build_optimizer, learning_rate_at, progress_of
 from exastorm.train.run_folder import resume_run, start_run
 from exastorm.train.settings import TrainSettings
 from exastorm.train.summary import TrainSummary
+from exastorm.train.workers import BatchWorkers
 from exastorm.variables import NUM_CLASSES
 
 
@@ -45,6 +45,7 @@ class Trainer:
     # What learns, from what.
     data: TrainingData
     network: DeepLab
+    workers: BatchWorkers
     optimizer: torch.optim.Optimizer
 
     # Where it stands.
@@ -54,14 +55,15 @@ class Trainer:
     best: BestModel
 
     def __init__(
-        self, samples: Path, run: Path, settings: TrainSettings, world: World, device: torch.device
+        self, samples: Path, run: Path, settings: TrainSettings, world: World, plan: ComputePlan
     ) -> None:
         self.settings, self.run = settings, run
-        self.data = TrainingData(samples, settings, world, device)
+        self.data = TrainingData(samples, settings, world, plan.device)
         index = self.data.store.index
         torch.manual_seed(settings.seed)
         network = build_network(settings.network, len(index.channels), NUM_CLASSES, len(index.lon))
-        self.network = network.to(device)
+        self.network = network.to(plan.device)
+        self.workers = BatchWorkers(plan.num_workers, plan.threads_each)
         self.optimizer = build_optimizer(self.network, settings)
         self.step_number, self.minutes, self.loss = 0, 0.0, math.nan
         self.best = BestModel(run / MODEL_NAME, index, settings, self.data.class_weights)
@@ -73,6 +75,7 @@ class Trainer:
         with (
             RunLog(self.run, self.data.plan.global_batch, self.step_number) as log,
             ProgressBar("train", settings.num_steps) as bar,
+            self.workers,
         ):
             bar.advance(self.step_number)
             for batch in self.data.batches(self.step_number):
@@ -96,7 +99,6 @@ class Trainer:
         rate = learning_rate_at(self.settings, self.step_number, self.minutes_now())
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        self.optimizer.zero_grad(set_to_none=True)
         self.loss = self.forward_backward(batch)
         self.optimizer.step()
         self.step_number += 1
@@ -108,17 +110,15 @@ class Trainer:
         Raises:
             InputError: If the loss is not a finite number, naming the samples.
         """
-        loss = weighted_cross_entropy(self.network(batch.field), batch.label, batch.weight)
-        value = float(loss.detach())
-        if not math.isfinite(value):
+        loss = self.workers.forward_backward(self.network, batch)
+        if not math.isfinite(loss):
             raise InputError(
-                f"loss became {value} in step {self.step_number + 1}; look at these samples, or "
+                f"loss became {loss} in step {self.step_number + 1}; look at these samples, or "
                 f"lower learning_rate ({self.settings.learning_rate:g})",
                 file=self.data.store.path,
                 time=", ".join(self.data.times_of_step(self.step_number)),
             )
-        loss.backward()
-        return value
+        return loss
 
     def is_over(self) -> bool:
         """True after the last step, or when the time is up."""
@@ -140,14 +140,24 @@ class Trainer:
             "step": self.step_number,
             "minutes": self.minutes_now(),
             "loss": self.loss,
+            "samples": self.data.store.index.checksums,
             "best": self.best.state_dict(),
             "random_state": torch.get_rng_state(),
         }
         save_checkpoint(self.run / CHECKPOINT_NAME, state)
 
     def load(self) -> None:
-        """Go back to where the checkpoint was written."""
+        """Go back to where the checkpoint was written.
+
+        Raises:
+            InputError: If the run began with other samples, or the checkpoint cannot be read.
+        """
         state = load_checkpoint(self.run / CHECKPOINT_NAME)
+        if state["samples"] != self.data.store.index.checksums:
+            raise InputError(
+                f"a resumed run must keep its samples, got others in {self.data.store.path}",
+                file=self.run,
+            )
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step_number, self.minutes = state["step"], state["minutes"]
@@ -184,8 +194,8 @@ def train(
         raise InputError(f"training must be in one process, got num_ranks {world.num_ranks}")
     if resume:
         settings = resume_run(run, settings)
-    with compute_mode(settings) as device:
-        trainer = Trainer(samples, run, settings, world, device)
+    with compute_mode(settings) as plan:
+        trainer = Trainer(samples, run, settings, world, plan)
         if resume:
             trainer.load()
         else:

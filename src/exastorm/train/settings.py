@@ -89,7 +89,8 @@ class TrainSettings:
     """auto takes a GPU if there is one."""
 
     num_threads: int | None = None
-    """Threads that compute on the CPU; None leaves it to torch (all cores)."""
+    """Threads that compute on the CPU; None takes all cores. Samples of a batch are computed side
+    by side, and threads left over work inside the operations."""
 
     loader: LoaderSettings = field(default_factory=LoaderSettings)
 

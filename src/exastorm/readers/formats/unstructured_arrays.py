@@ -14,7 +14,6 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from exastorm.readers.columns import ColumnWeights
-from exastorm.readers.vertical import ModelLevels, interpolate
 
 
 class ColumnField(Protocol):
@@ -46,56 +45,6 @@ class PlainField:
     def read(self, *indices: NDArray[np.intp]) -> NDArray[Any]:
         """Values (..., N) at these times."""
         return np.asarray(self.variable[indices] if indices else self.variable)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProfileField:
-    """A field on model levels, interpolated to pressures.
-
-    Attributes:
-        variable: Lazily indexed, (time, level, column) or (level, column).
-        letter: U, V, T or Z.
-        levels: Its vertical axis.
-        levels_hpa: Pressures wanted (P,), hPa.
-        surface: Surface pressure, (time, column) or (column), for hybrid levels.
-        surface_hpa: One unit of the surface pressure, hPa.
-    """
-
-    variable: xr.Variable
-    letter: str
-    levels: ModelLevels
-    levels_hpa: tuple[float, ...]
-    surface: xr.Variable | None
-    surface_hpa: float
-
-    @property
-    def lead_shape(self) -> tuple[int, ...]:
-        """Shape without the columns: (time, level) or (level,)."""
-        return (*self.variable.shape[:-2], len(self.levels_hpa))
-
-    def read(self, *indices: NDArray[np.intp]) -> NDArray[Any]:
-        """Values (..., N) at these times and pressures."""
-        *times, wanted = indices
-        if not times:
-            return self._at_time((), wanted)
-        return np.stack([self._at_time((int(t),), wanted) for t in times[0]])
-
-    def _at_time(self, time: tuple[int, ...], wanted: NDArray[np.intp]) -> NDArray[Any]:
-        """Values (P, N) at one time."""
-        field = self.variable[time]
-        surface: Any = np.zeros(1)
-        if self.surface is not None:
-            surface = np.asarray(self.surface[time]) * self.surface_hpa
-        pressures = np.moveaxis(self.levels.pressures_hpa(surface), -1, 0)
-        out = []
-        for number in wanted:
-            level_hpa = self.levels_hpa[number]
-            around = self.levels.around(level_hpa)
-            places = self.levels.order[around]
-            first = int(places.min())
-            block = np.asarray(field[first : int(places.max()) + 1])[places - first]
-            out.append(interpolate(self.letter, block, pressures[around], level_hpa))
-        return np.stack(out)
 
 
 class GriddedArray(BackendArray):  # type: ignore[misc]

@@ -1,0 +1,90 @@
+"""Reads the index of prepared samples, and refuses one whose parts do not agree."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from exastorm.errors import InputError
+from exastorm.samples.index import (
+    ADAPTER,
+    FORMAT_NAME,
+    FORMAT_VERSION,
+    INDEX_NAME,
+    SampleIndex,
+    parse_time,
+)
+from exastorm.samples.splits import SPLITS
+from exastorm.variables import NUM_CLASSES
+
+
+def read_index(folder: Path) -> SampleIndex:
+    """Read `index.json` of a folder of samples.
+
+    Raises:
+        InputError: If there is none, or it is of another version, or says something impossible.
+    """
+    path = folder / INDEX_NAME
+    if not path.is_file():
+        raise InputError(
+            "must be a folder that `exastorm prepare` finished, got none with an index.json",
+            file=folder,
+        )
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise InputError(f"must be JSON, got {error}", file=path) from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT_NAME:
+        raise InputError(f'must say "format": "{FORMAT_NAME}"', file=path)
+    if content.get("version") != FORMAT_VERSION:
+        raise InputError(
+            f"must be version {FORMAT_VERSION}, got {content.get('version')}", file=path
+        )
+    try:
+        index = ADAPTER.validate_python(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(p) for p in first["loc"])
+        raise InputError(f"{where}: {first['msg']}", file=path) from None
+    return _checked(index, path)
+
+
+def _checked(index: SampleIndex, path: Path) -> SampleIndex:
+    """The index, if its parts agree."""
+    num_channels, num_lat, num_lon = index.layout.shape
+    facts = (
+        ("channels", len(index.channels), num_channels),
+        ("units", len(index.units), num_channels),
+        *(
+            (f"statistics.{name}", len(values), num_channels)
+            for name, values in dataclasses.asdict(index.statistics).items()
+            if isinstance(values, tuple)
+        ),
+        ("class_shares.by_pixel", len(index.class_shares.by_pixel), NUM_CLASSES),
+        ("lat", len(index.lat), num_lat),
+        ("lon", len(index.lon), num_lon),
+        ("times", len(index.times), sum(s.num_samples for s in index.shards)),
+    )
+    for name, got, wanted in facts:
+        if got != wanted:
+            raise InputError(f"{name} must have {wanted} entries, got {got}", file=path)
+    try:
+        for time in index.times:
+            parse_time(time, index.calendar)
+    except ValueError as error:
+        raise InputError(f"times must be ISO 8601 in the calendar: {error}", file=path) from None
+    for shard in index.shards:
+        if shard.split not in SPLITS or Path(shard.name).name != shard.name:
+            raise InputError(
+                f"a shard must be a file of the folder with a split of {', '.join(SPLITS)}, got"
+                f" {shard.name} of {shard.split}",
+                file=path,
+            )
+        if shard.num_bytes != shard.num_samples * index.layout.stride:
+            raise InputError(
+                f"{shard.name} must be {shard.num_samples} x {index.layout.stride} bytes,"
+                f" got {shard.num_bytes}",
+                file=path,
+            )
+    return index
