@@ -65,11 +65,15 @@ class LabelSummary:
 
     def to_line(self) -> str:
         """One line for the reader of a terminal."""
-        shares = ", ".join(f"{name} {share:.3%}" for name, share in self.pixel_shares.items())
+        shares = ", ".join(
+            f"{name} {share:.2%}"
+            for name, share in self.area_shares.items()
+            if name != CLASSES[0].name
+        )
         notes = "".join(f"; {topic}: {note}" for topic, note in self.notes.items())
         return (
             f"labeled {self.num_snapshots} snapshots: {self.num_cyclone_centers} cyclone centers"
-            f" of {self.num_cyclones} cyclones, {self.num_rivers} rivers; pixels {shares};"
+            f" of {self.num_cyclones} cyclones, {self.num_rivers} rivers ({shares} of the area);"
             f" class maps in {self.out}{notes}"
         )
 
