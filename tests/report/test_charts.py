@@ -8,7 +8,13 @@ import xarray as xr
 
 from exastorm.errors import InputError
 from exastorm.readers.schema import CLASS_ATTRS, DIMS, mock_dataset
-from exastorm.report.charts import confusion_figure, counts_figure, rain_figure, training_figure
+from exastorm.report.charts import (
+    broken_at_gaps,
+    confusion_figure,
+    counts_figure,
+    rain_figure,
+    training_figure,
+)
 from exastorm.report.logs import read_curves
 from exastorm.storms.census import take_census
 
@@ -32,6 +38,14 @@ def test_counts_in_time(census):
     # Three-hourly: an eighth of a day apart.
     np.testing.assert_allclose(cyclones.lines[0].get_xdata(), [0, 0.125, 0.25])
     assert len({line.get_linestyle() for line in cyclones.lines}) == 2
+
+
+def test_lines_break_where_snapshots_are_missing():
+    # Six-hourly with four days missing after the third: one point without a value at the gap.
+    days, counts = broken_at_gaps([0, 0.25, 0.5, 4.5, 4.75], [1, 2, 3, 4, 5])
+    np.testing.assert_array_equal(days, [0, 0.25, 0.5, 4.5, 4.5, 4.75])
+    np.testing.assert_array_equal(counts, [1, 2, 3, np.nan, 4, 5])
+    assert broken_at_gaps([0.0], [7])[1].tolist() == [7]
 
 
 def test_rain_bars_add_up_to_the_rain(census):

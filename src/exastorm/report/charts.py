@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from exastorm.report.style import (
     CURVE_COLORS,
@@ -91,6 +92,24 @@ def confusion_figure(matrix: Any, predicted: str, reference: str) -> Figure:
     return figure
 
 
+def broken_at_gaps(days: Any, counts: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The points of a line that is not drawn where snapshots are missing.
+
+    A step of more than twice the median one is a gap; a NaN is put into it.
+
+    Args:
+        days: Times (N,), ascending.
+        counts: Values (N,).
+
+    Returns:
+        Times and values with a point more for each gap.
+    """
+    days, counts = np.asarray(days, dtype=np.float64), np.asarray(counts, dtype=np.float64)
+    steps = np.diff(days)
+    gaps = np.flatnonzero(steps > 2.0 * np.median(steps)) + 1 if steps.size else np.array([], int)
+    return np.insert(days, gaps, days[gaps]), np.insert(counts, gaps, np.nan)
+
+
 def counts_figure(censuses: Mapping[str, Census]) -> Figure:
     """Storms a snapshot in time, one panel a class, one line a set of class maps.
 
@@ -107,8 +126,7 @@ def counts_figure(censuses: Mapping[str, Census]) -> Figure:
             days = [(t - origin).total_seconds() / 86400 for t in census.snapshots["time"]]
             counts = census.snapshots[f"num_{storm.short_name.lower()}"]
             axes.plot(
-                days,
-                counts,
+                *broken_at_gaps(days, counts),
                 linestyle=line,
                 marker=marker if len(days) < 40 else None,
                 ms=4,

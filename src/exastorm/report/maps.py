@@ -129,10 +129,10 @@ def _degree_label(value: float, positive: str, negative: str) -> str:
     return f"{abs(value):g}°{positive if value > 0 else negative}"
 
 
-def _ticks(low: float, high: float) -> NDArray[np.float64]:
-    """Round degrees within an interval, about six of them."""
+def _ticks(low: float, high: float, num_wanted: int = 6) -> NDArray[np.float64]:
+    """Round degrees within an interval, about as many as wanted."""
     steps = np.array([1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0])
-    step = steps[np.argmin(np.abs((high - low) / steps - 6.0))]
+    step = steps[np.argmin(np.abs((high - low) / steps - num_wanted))]
     return np.asarray(np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step)
 
 
@@ -144,7 +144,10 @@ def draw_frame(axes: Any, extent: Extent, title: str = "") -> None:
     axes.set_ylim(extent.south, extent.north)
     degrees = (extent.north - extent.south) / (extent.east - extent.west)
     axes.set_aspect(height_over_width(extent) / degrees)
-    x_ticks, y_ticks = _ticks(extent.west, extent.east), _ticks(extent.south, extent.north)
+    # Windows stand side by side, where the labels of six longitudes would touch.
+    num_lon_ticks = 6 if extent.east - extent.west > 120.0 else 4
+    x_ticks = _ticks(extent.west, extent.east, num_lon_ticks)
+    y_ticks = _ticks(extent.south, extent.north)
     signed = np.mod(x_ticks + 180.0, 360.0) - 180.0
     axes.set_xticks(x_ticks, [_degree_label(x, "E", "W") for x in signed])
     axes.set_yticks(y_ticks, [_degree_label(y, "N", "S") for y in y_ticks])
