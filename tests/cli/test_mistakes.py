@@ -109,8 +109,8 @@ def test_a_climate_is_not_mixed_with_another(work, capsys):
 
 
 def test_a_climate_that_was_cut_short_is_made_anew(tmp_path, capsys):
-    (tmp_path / "archive.partial").mkdir()
-    (tmp_path / "archive.partial" / "torn.nc").write_text("torn")
+    (tmp_path / "archive-partial").mkdir()
+    (tmp_path / "archive-partial" / "torn.nc").write_text("torn")
     assert main(["synthesize", str(tmp_path), *SMALL, "--synthesize.num-snapshots", "2"]) == 0
     assert {p.name for p in tmp_path.iterdir()} == {"archive", "truth.nc", "tracks.csv"}
     assert not (tmp_path / "archive" / "torn.nc").exists()

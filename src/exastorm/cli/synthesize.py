@@ -32,7 +32,7 @@ def synthesize(settings: SyntheticSettings, out: Path, archive_format: str) -> d
     Raises:
         InputError: If the folder holds an archive.
     """
-    archive, partial = out / "archive", out / "archive.partial"
+    archive, partial = out / "archive", out / "archive-partial"
     if archive.exists():
         raise InputError("holds a climate already; give another folder, or remove it", file=out)
     out.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ def synthesize(settings: SyntheticSettings, out: Path, archive_format: str) -> d
         "num_snapshots": int(dataset.sizes["time"]),
         "num_lat": int(dataset.sizes["lat"]),
         "num_lon": int(dataset.sizes["lon"]),
-        "num_true_storms": int(tracks["storm_id"].nunique()),
+        "num_true_storms": int(tracks.loc[tracks["in_truth"], "storm_id"].nunique()),
     }
 
 
