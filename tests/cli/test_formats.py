@@ -30,3 +30,20 @@ def test_inspect_tells_what_was_written(archive_format, tmp_path, capsys):
     assert found["times"]["last"].startswith("2001-02-27 21:00")
     assert found["times"]["calendar"] == "noleap"
     assert found["missing"] == MISSING.get(name, [])
+
+
+def test_skip_bad_leaves_a_torn_file_out_and_lists_it(tmp_path, capsys):
+    out = tmp_path / "climate"
+    small = ["--synthesize.height", "24", "--synthesize.width", "36"]
+    assert main(["synthesize", str(out), *small, "--synthesize.num-snapshots", "16"]) == 0
+    last = sorted((out / "archive").iterdir())[-1]
+    last.write_bytes(last.read_bytes()[:2000])
+    capsys.readouterr()
+    assert main(["inspect", str(out / "archive")]) == 2
+    assert last.name in capsys.readouterr().err
+    assert main(["inspect", str(out / "archive"), "--skip-bad", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    # Eight three-hourly steps a file: the first day is left.
+    assert found["times"]["num_times"] == 8
+    assert len(found["bad_files"]) == 1
+    assert last.name in found["bad_files"][0]

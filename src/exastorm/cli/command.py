@@ -47,6 +47,9 @@ class Command:
         raise AssertionError(f"{type(self).__name__} lacks run()")
 
 
+SHORT_OPTIONS = {"--skip-bad": "--read.skip-bad"}
+"""Options that can be given without their section."""
+
 AnyCommand = TypeVar("AnyCommand", bound=Command)
 
 Paths = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
@@ -94,7 +97,7 @@ def parse(cls: type[AnyCommand], name: str, argv: list[str]) -> AnyCommand:
             command = tyro.cli(
                 cls,
                 prog=f"exastorm {name}",
-                args=argv,
+                args=[SHORT_OPTIONS.get(word, word) for word in argv],
                 default=defaults(cls, config_argument(argv)),
                 description=f"{cls.__doc__}\n\nExample: {cls.example}",
                 config=(tyro.conf.FlagCreatePairsOff,),
