@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import inspect
 import io
 import json
 import sys
@@ -34,6 +35,9 @@ class Command:
 
     example: ClassVar[str] = ""
     """One line that can be pasted, shown by --help."""
+
+    default_config: ClassVar[str | None] = None
+    """Settings file that is read where --config names none."""
 
     config: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
     """Read settings from this YAML file, or a shipped one by name (demo, channels16); options given
@@ -98,8 +102,8 @@ def parse(cls: type[AnyCommand], name: str, argv: list[str]) -> AnyCommand:
                 cls,
                 prog=f"exastorm {name}",
                 args=[SHORT_OPTIONS.get(word, word) for word in argv],
-                default=defaults(cls, config_argument(argv)),
-                description=f"{cls.__doc__}\n\nExample: {cls.example}",
+                default=defaults(cls, config_argument(argv) or cls.default_config),
+                description=f"{inspect.getdoc(cls)}\n\nExample: {cls.example}",
                 config=(tyro.conf.FlagCreatePairsOff,),
                 console_outputs=True,
             )

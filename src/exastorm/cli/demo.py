@@ -20,20 +20,26 @@ import exastorm
 from exastorm import __version__
 from exastorm.cli.command import Command, Outcome
 from exastorm.cli.outputs import out_folder
-from exastorm.cli.settings import SECTIONS, load_sections, section_class
 from exastorm.cli.synthesize import synthesize
 from exastorm.labels.archive import label_archive
+from exastorm.labels.settings import LabelSettings
 from exastorm.parallel.world import World
 from exastorm.predict.run import segment_archive
+from exastorm.predict.settings import SegmentSettings
 from exastorm.readers.class_maps import open_class_map
+from exastorm.readers.synthetic.settings import SyntheticSettings
 from exastorm.report.demo import write_demo_page
+from exastorm.report.settings import ReportSettings
 from exastorm.samples.prepare import prepare_samples
+from exastorm.samples.settings import PrepareSettings
 from exastorm.samples.shards import SampleStore
 from exastorm.storms.census import take_census
 from exastorm.storms.compare import compare_class_maps
+from exastorm.storms.settings import CensusSettings
 from exastorm.train.baseline import evaluate_baseline
 from exastorm.train.evaluate import evaluate
 from exastorm.train.loop import train
+from exastorm.train.settings import TrainSettings
 
 
 @dataclass
@@ -42,13 +48,13 @@ class Steps:
 
     Attributes:
         out: Folder of the demo.
-        settings: Section name to settings.
+        settings: The command, with the settings of every stage.
         figures: What will be in summary.json.
         census_text: The census of the held-out masks, as a table.
     """
 
     out: Path
-    settings: dict[str, Any]
+    settings: "Demo"
     figures: dict[str, Any] = field(default_factory=lambda: {"version": __version__, "seconds": {}})
     census_text: str = ""
 
@@ -64,14 +70,14 @@ class Steps:
     def make_data(self) -> None:
         """A made-up climate, its heuristic labels, and training samples."""
         with self.step("synthesize"):
-            self.figures["climate"] = synthesize(self.settings["synthesize"], self.out, "cam")
+            self.figures["climate"] = synthesize(self.settings.synthesize, self.out, "cam")
         with self.step("label"):
-            summary = label_archive(self.archive(), self.out / "labels.nc", self.settings["label"])
+            summary = label_archive(self.archive(), self.out / "labels.nc", self.settings.label)
             self.figures["labels"] = summary.to_dict()
         with self.step("prepare"):
             labels = open_class_map(self.out / "labels.nc")
             index = prepare_samples(
-                self.archive(), labels, self.out / "samples", self.settings["prepare"]
+                self.archive(), labels, self.out / "samples", self.settings.prepare
             )
             self.figures["samples"] = index.to_dict()
 
@@ -79,7 +85,7 @@ class Steps:
         """Train the network; score it and the per-pixel baseline on held-out time blocks."""
         samples, run = self.out / "samples", self.out / "run"
         with self.step("train"):
-            summary = train(samples, run, self.settings["train"], World.single())
+            summary = train(samples, run, self.settings.train, World.single())
             self.figures["training"] = summary.to_dict()
         with self.step("evaluate"):
             self.figures["network_vs_labels"] = evaluate(run, samples, "test")
@@ -90,7 +96,7 @@ class Steps:
         with self.step("segment"):
             held_out = self.held_out(self.archive())
             summary = segment_archive(
-                held_out, self.out / "run", self.out / "masks.nc", self.settings["segment"]
+                held_out, self.out / "run", self.out / "masks.nc", self.settings.segment
             )
             self.figures["segmentation"] = summary.to_dict()
         with self.step("compare"):
@@ -98,7 +104,7 @@ class Steps:
             self.figures["network_vs_truth"] = compare_class_maps(masks, truth)
             self.figures["heuristic_vs_truth"] = compare_class_maps(self.held_out(labels), truth)
         with self.step("census"):
-            census = take_census(masks, held_out, self.settings["census"])
+            census = take_census(masks, held_out, self.settings.census)
             census.write(self.out / "census")
             self.figures["census"] = census.to_dict()
             self.census_text = census.to_text()
@@ -109,7 +115,7 @@ class Steps:
                 held_out,
                 {"network": masks, "heuristic": self.held_out(labels), "truth": truth},
                 census,
-                self.settings["report"],
+                self.settings.report,
             )
             self.figures["page"] = str(page)
 
@@ -126,12 +132,6 @@ class Steps:
         store = SampleStore(self.out / "samples")
         times = np.array([store.time(int(i)) for i in store.indices("test")])
         return dataset.sel(time=np.sort(times))
-
-
-def demo_settings(config: str) -> dict[str, Any]:
-    """Settings of every section: from the file where it has them, else the defaults."""
-    sections = load_sections(config)
-    return {name: sections.get(name) or section_class(name)() for name in SECTIONS}
 
 
 def result_table(figures: dict[str, Any]) -> str:
@@ -153,19 +153,28 @@ def result_table(figures: dict[str, Any]) -> str:
 class Demo(Command):
     """Run the main job end to end on the made-up climate: labels, training, masks, census, page.
 
-    Settings come from the shipped file `demo`, or from --config.
+    Settings come from the shipped file `demo`, or from --config, and can be overridden.
     """
 
-    example: ClassVar[str] = "exastorm demo --out demo"
+    example: ClassVar[str] = "exastorm demo --out demo --train.num-steps 500"
+    default_config: ClassVar[str | None] = "demo"
 
     out: str = "demo"
     """Folder to make; its figures go to summary.json, its page to index.html. One that holds
     a climate is refused."""
 
+    synthesize: SyntheticSettings = SyntheticSettings()
+    label: LabelSettings = LabelSettings()
+    prepare: PrepareSettings = PrepareSettings()
+    train: TrainSettings = TrainSettings()
+    segment: SegmentSettings = SegmentSettings()
+    census: CensusSettings = CensusSettings()
+    report: ReportSettings = ReportSettings()
+
     def run(self) -> Outcome:
         """Run it."""
         out = out_folder(self.out)
-        steps = Steps(out, demo_settings(self.config or "demo"))
+        steps = Steps(out, self)
         start = time.perf_counter()
         steps.make_data()
         steps.learn()
