@@ -12,8 +12,8 @@ from tests.labels.conftest import add_storm, calm, river
 
 from exastorm.errors import InputError
 from exastorm.labels.archive import BLOCK_BYTES, cut_blocks, label_archive
-from exastorm.labels.cyclone_rules import Sc18CycloneRules
-from exastorm.labels.output import check_out
+from exastorm.labels.cyclones.sc18 import Sc18CycloneRules
+from exastorm.labels.storage import check_out
 from exastorm.labels.settings import LabelSettings
 from exastorm.labels.snapshot import label_snapshot
 from exastorm.readers.class_maps import open_class_map
@@ -85,8 +85,10 @@ def test_same_bytes_for_any_block_size_and_any_number_of_processes(tmp_path, suf
         out = tmp_path / name / f"labels{suffix}"
         out.parent.mkdir()
         label_archive(dataset.chunk(time=2), out, settings)
-        results.append((contents(out), (out.parent / "labels.centers.csv").read_bytes()))
-        assert sorted(p.name for p in out.parent.iterdir()) == ["labels.centers.csv", out.name]
+        results.append((contents(out), (out.parent / "labels.tracks.csv").read_bytes()))
+        assert sorted(p.name for p in out.parent.iterdir()) == sorted(
+            ["labels.tracks.csv", out.name]
+        )
     assert all(result == results[0] for result in results[1:])
 
 
@@ -102,7 +104,7 @@ def test_provenance_is_in_the_file(tmp_path):
     # The grid of 2 degrees is coarser than the published one, so thresholds are lowered.
     assert stored.attrs["cyclone_thresholds_on_this_grid"].startswith("untuned: lowered")
     assert stored["class_map"].attrs["flag_meanings"].split()[1] == "tropical_cyclone"
-    assert stored["rule"].attrs["flag_meanings"].split()[2] == "sc18_river_damped_water"
+    assert stored["rule"].attrs["flag_meanings"].split()[2] == "sc18_river"
     assert stored["lat"].attrs["standard_name"] == "latitude"
     assert stored["class_map"].dtype == np.int8
 
@@ -116,9 +118,9 @@ def test_unlowered_thresholds_are_said_to_be_as_set(tmp_path):
 
 def test_table_of_centers(tmp_path):
     label_archive(archive(), tmp_path / "labels.nc")
-    table = pd.read_csv(tmp_path / "labels.centers.csv")
+    table = pd.read_csv(tmp_path / "labels.tracks.csv")
     assert table["time"].tolist()[:2] == ["2000-01-01T00:00:00", "2000-01-01T03:00:00"]
-    assert (table["cyclone"] == 0).all()
+    assert (table["track"] == 0).all()
     assert table["lat"].tolist() == [18.0] * NUM_TIMES
     # The storm is drawn at 4, 3, 2, ... degrees; centers are grid points, two degrees apart.
     assert np.all(np.abs((table["lon"] - (4.0 - np.arange(7)) + 180) % 360 - 180) <= 1.0)
@@ -140,8 +142,8 @@ def test_moisture_alone_gives_rivers_and_says_why_no_cyclones(tmp_path):
     summary = label_archive(archive()[["TMQ"]], tmp_path / "labels.nc")
     assert summary.num_rivers == 3
     assert summary.num_cyclone_centers == 0
-    assert summary.centers is None
-    assert not (tmp_path / "labels.centers.csv").exists()
+    assert summary.tracks is None
+    assert not (tmp_path / "labels.tracks.csv").exists()
     reason = "left out: the archive lacks PSL, U850, V850, T200, T500"
     assert summary.notes == {"tropical_cyclones": reason}
     assert reason in summary.to_line()

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from tests.labels.conftest import LAT, LON
 
-from exastorm.labels.cyclone_rules import Sc18CycloneRules
-from exastorm.labels.masks import Sc18MaskRules
-from exastorm.labels.rivers import Sc18RiverRules
+from exastorm.labels.cyclones.sc18 import Sc18CycloneRules
+from exastorm.labels.cyclones.extent import Sc18MaskRules
+from exastorm.labels.rivers.sc18 import Sc18RiverRules
 from exastorm.labels.settings import LabelSettings
-from exastorm.labels.snapshot import label_snapshot, make_plan
+from exastorm.labels.snapshot import label_snapshot
+from exastorm.labels.snapshot import make_plan as plan_on_grid
 
 
 def test_both_classes_are_found(stormy):
@@ -81,6 +82,10 @@ def test_rule_sets_reach_the_labels(stormy, change):
     assert not np.array_equal(labels.class_map, changed.class_map)
 
 
+def make_plan(available, settings):
+    return plan_on_grid(available, settings, 0.25)
+
+
 def test_plan_says_what_is_left_out_and_why():
     settings = LabelSettings()
     everything = {"PSL", "U850", "V850", "T200", "T500", "UBOT", "VBOT", "TMQ", "PRECT", "Z1000"}
@@ -93,7 +98,7 @@ def test_plan_says_what_is_left_out_and_why():
     assert not plan.rivers
     assert plan.notes["atmospheric_rivers"] == "left out: the archive lacks TMQ"
     assert plan.notes["thickness_test"] == "not made, only the warm core: lacks Z200"
-    assert "U10, V10 instead of UBOT, VBOT, not converted" in plan.notes["low_level_wind"]
+    assert plan.notes["low_level_wind"] == "U10, V10 instead of UBOT, VBOT, times 1.18"
     assert plan.notes["cyclone_mask"] == "made without TMQ, PRECT, which the archive lacks"
     assert "Z1000" not in plan.fields
 
@@ -110,8 +115,11 @@ def test_plan_says_what_is_left_out_and_why():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"cyclones": "teca"}, "cyclones must be sc18 or none, got 'teca'"),
-        ({"cyclones": "none", "rivers": "none"}, "cyclones must be sc18 where rivers is none"),
+        ({"cyclones": "sc19"}, "cyclones must be sc18, .* or none, got 'sc19'"),
+        ({"rivers": "sc19"}, "rivers must be sc18, .* or none, got 'sc19'"),
+        ({"tracks": "xls"}, "tracks must be csv or parquet, got 'xls'"),
+        ({"cyclones": "none", "rivers": "none"}, "cyclones must be a rule set where rivers is"),
+        ({"num_workers": 2, "scheduler": "tcp://host:1"}, "num_workers must be 1 where a sch"),
         ({"num_workers": 0}, "num_workers must be at least 1, got 0"),
         ({"block_size": 0}, "block_size must be at least 1, got 0"),
     ],
@@ -119,3 +127,27 @@ def test_plan_says_what_is_left_out_and_why():
 def test_wrong_settings(change, message):
     with pytest.raises(ValueError, match=message):
         LabelSettings(**change)
+
+
+def test_soft_labels_are_shares_of_the_ensemble(stormy):
+    stormy["TMQ"][stormy["TMQ"] == 60.0] = 26.0
+    labels = label_snapshot(stormy, LAT, LON, LabelSettings(soft=True))
+    plain = label_snapshot(stormy, LAT, LON)
+    assert set(plain.layers) == {"class_map", "rule"}
+    assert np.array_equal(labels.class_map, plain.class_map)
+    # Both storms meet all four sets of thresholds.
+    assert np.array_equal(labels.layers["cyclone_share"] == 1.0, labels.class_map == 1)
+    alone = [
+        label_snapshot(
+            stormy,
+            LAT,
+            LON,
+            LabelSettings(cyclones="none", sc18_rivers=Sc18RiverRules(min_water_kg_m2=water)),
+        ).class_map
+        == 2
+        for water in (18.0, 21.0, 24.0)
+    ]
+    share = labels.layers["river_share"]
+    np.testing.assert_allclose(share, np.mean(alone, axis=0), atol=1e-6)
+    # 26 kg/m2 damped at 40 N is 23.2: over 18 and 21, not over 24.
+    assert share[130, 200] == pytest.approx(2 / 3)

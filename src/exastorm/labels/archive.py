@@ -1,28 +1,27 @@
 """Label an archive larger than memory: class maps and a table of cyclones, in blocks of time.
 
-Blocks are labeled one after the other, or by several processes, and kept in a folder beside the
-output until all are there; then they are joined to one CF file, which appears under its name
-only when it is whole. Every snapshot is labeled by itself, so the result depends neither on the
-blocks nor on the processes.
+What each block of snapshots holds is found one block after the other, by several processes or by
+the workers of a Dask cluster, and kept in a folder beside the output until all are there. Then
+storms are selected from all blocks together, and one CF file appears under its name when it is
+whole. So the result depends neither on the blocks, nor on the workers, nor on how the archive's
+files are cut.
 """
 
 import zlib
-from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import dask
 import numpy as np
 import xarray as xr
 
 import exastorm
 from exastorm.errors import InputError
 from exastorm.labels.blocks import Block, BlockFolder, write_block
-from exastorm.labels.output import LabelSummary, check_out, finish_labels
+from exastorm.labels.output import LabelSummary, finish_labels
 from exastorm.labels.settings import LabelSettings
-from exastorm.labels.snapshot import Plan, label_fields, make_plan
+from exastorm.labels.snapshot import Plan, find_in_snapshot, make_plan
+from exastorm.labels.storage import check_out
+from exastorm.labels.workers import run_jobs
 from exastorm.physics.surroundings import Surroundings
 from exastorm.progress import ProgressBar
 from exastorm.readers.schema import DIMS, check_dataset, field_names
@@ -37,7 +36,7 @@ def label_archive(
     """Label every snapshot of an archive.
 
     Writes `out` with `class_map` and `rule` (int8, time x lat x lon) and where they come from,
-    and, where cyclones are labeled, beside it `<stem>.centers.csv`, one row a cyclone and time.
+    and, where cyclones are labeled, beside it `<stem>.tracks.csv`, one row a cyclone and time.
     After a failure the finished snapshots are kept in `<out>.part`; a second start goes on there.
 
     Args:
@@ -50,16 +49,22 @@ def label_archive(
             snapshot that can't be read or is wholly missing.
     """
     settings = settings or LabelSettings()
-    out = Path(out)
+    # Whole, since the workers of a cluster may stand in another folder.
+    out = Path(out).absolute()
     check_out(out)
     plan = _checked_plan(dataset, settings)
     needed = dataset[list(plan.fields)]
     blocks = cut_blocks(needed, settings.block_size)
     folder = BlockFolder(out, _signature(needed, settings, plan, blocks))
     todo = [block for block in blocks if not folder.is_done(block)]
+    jobs = ((needed.isel(time=slice(*b)), b, folder.file(b), plan) for b in todo)
+    # No process for less than a block.
+    num_workers = min(settings.num_workers, len(todo))
     try:
         with ProgressBar("label", sum(b.stop - b.start for b in todo)) as bar:
-            for block in _run(needed, todo, folder, settings, plan):
+            for block in run_jobs(
+                label_block, jobs, num_workers=num_workers, scheduler=settings.scheduler
+            ):
                 bar.advance(block.stop - block.start)
     except InputError as error:
         done = folder.num_done(blocks)
@@ -78,7 +83,8 @@ def _checked_plan(dataset: xr.Dataset, settings: LabelSettings) -> Plan:
     check_dataset(dataset, source)
     if dataset.sizes["time"] == 0:
         raise InputError("must have at least one snapshot, got none", file=source)
-    plan = make_plan(field_names(dataset), settings)
+    spacing_deg = Surroundings.of(dataset["lat"].values, dataset["lon"].values).spacing_deg
+    plan = make_plan(field_names(dataset), settings, spacing_deg)
     if not (plan.cyclones or plan.rivers):
         raise InputError(
             "nothing to label: " + "; ".join(f"{k} {v}" for k, v in plan.notes.items()), file=source
@@ -111,73 +117,38 @@ def _signature(
 ) -> dict[str, Any]:
     """What must be the same for finished blocks to be used again."""
     times = " ".join(str(time) for time in dataset["time"].values)
-    first = dataset.isel(time=0)
-    checksums = {name: zlib.crc32(first[name].values.tobytes()) for name in plan.fields}
+    ends = dataset.isel(time=[0, -1])
+    checksums = {name: zlib.crc32(ends[name].values.tobytes()) for name in plan.fields}
     return {
         "version": exastorm.__version__,
         "source": str(dataset.attrs.get("source", "")),
-        "thresholds": settings.thresholds(cyclones=plan.cyclones, rivers=plan.rivers),
+        "rules": [settings.cyclones, settings.rivers, settings.soft],
+        "thresholds": settings.thresholds(
+            cyclones=plan.cyclones is not None, rivers=plan.rivers is not None
+        ),
         "notes": plan.notes,
         "grid": [dataset["lat"].values.tolist(), dataset["lon"].values.tolist()],
         "times": zlib.crc32(times.encode()),
-        "first_snapshot": checksums,
+        "first_and_last_snapshot": checksums,
         "blocks": blocks,
     }
 
 
-def _run(
-    dataset: xr.Dataset, todo: list[Block], folder: BlockFolder, settings: LabelSettings, plan: Plan
-) -> Iterator[Block]:
-    """Label the blocks, here or in several processes; yields each block when it is on disk."""
-    # No process for less than a block.
-    num_workers = min(settings.num_workers, len(todo))
-    jobs = (
-        (dataset.isel(time=slice(*block)), block, folder.file(block), settings, plan)
-        for block in todo
-    )
-    if num_workers <= 1:
-        for job in jobs:
-            yield label_block(*job)
-        return
-    with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn")) as executor:
-        running: set[Future[Block]] = set()
-        try:
-            for job in jobs:
-                running.add(executor.submit(_label_block_alone, *job))
-                # Two a process: one at work, one ready.
-                if len(running) >= 2 * num_workers:
-                    done, running = wait(running, return_when=FIRST_COMPLETED)
-                    yield from (future.result() for future in done)
-            yield from (future.result() for future in running)
-        except BaseException:
-            executor.shutdown(cancel_futures=True)
-            raise
-
-
-def _label_block_alone(*job: Any) -> Block:
-    """`label_block` in a process of many: they share the cores, so each reads in one thread."""
-    with dask.config.set(scheduler="synchronous"):
-        return label_block(*job)
-
-
-def label_block(
-    dataset: xr.Dataset, block: Block, path: Path, settings: LabelSettings, plan: Plan
-) -> Block:
-    """Read and label one block and put it on disk.
+def label_block(dataset: xr.Dataset, block: Block, path: Path, plan: Plan) -> Block:
+    """Read one block, find what it holds and put that on disk.
 
     Args:
         dataset: The block's snapshots of the fields that the plan names.
         block: Which snapshots of the archive these are.
         path: Where the block goes.
-        settings: Rules and thresholds.
-        plan: What to label.
+        plan: What to look for.
 
     Raises:
         InputError: If a field of a snapshot is wholly missing.
     """
     dataset = dataset.load()
     grid = Surroundings.of(dataset["lat"].values, dataset["lon"].values)
-    labels = []
+    finds = []
     for step, time in enumerate(dataset["time"].values):
         fields = {name: dataset[name].values[step] for name in plan.fields}
         for name, values in fields.items():
@@ -188,6 +159,6 @@ def label_block(
                     variable=name,
                     time=time,
                 )
-        labels.append(label_fields(fields, grid, settings, plan))
-    write_block(path, labels)
+        finds.append(find_in_snapshot(fields, grid, plan))
+    write_block(path, finds)
     return block

@@ -1,4 +1,4 @@
-"""Blocks of labels on disk while an archive is being labeled.
+"""What was found, block by block on disk, while an archive is being labeled.
 
 Each block of snapshots is a file of its own in a folder beside the output, put there whole or
 not at all. So blocks may be made in any order and by several processes, a failure in the middle
@@ -11,16 +11,12 @@ import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import dask.array as da
 import numpy as np
-from dask.delayed import delayed
 from numpy.typing import NDArray
 
-from exastorm.labels.cyclones import CycloneCenter
-from exastorm.labels.snapshot import SnapshotLabels
-
-LAYERS = ("class_map", "rule")
-"""Names of the maps in a block, int8 (T, H, W) each."""
+from exastorm.labels.cyclones.centers import CycloneCenter
+from exastorm.labels.cyclones.extent import Extent
+from exastorm.labels.snapshot import Finds
 
 SIGNATURE = "signature.json"
 
@@ -61,43 +57,74 @@ class BlockFolder:
         """Number of finished snapshots."""
         return sum(block.stop - block.start for block in blocks if self.is_done(block))
 
-    def layer(self, name: str, blocks: list[Block], shape: tuple[int, int]) -> Any:
-        """One map of all blocks as a lazy array, int8 (time, H, W)."""
-        from_delayed: Any = da.from_delayed
-        concatenate: Any = da.concatenate
-        return concatenate(
-            [
-                from_delayed(
-                    delayed(read_layer)(self.file(b), name), (b.stop - b.start, *shape), np.int8
-                )
-                for b in blocks
-            ]
-        )
-
     def remove(self) -> None:
         """Delete the folder."""
         if self.path.exists():
             shutil.rmtree(self.path)
 
 
-def write_block(path: Path, labels: list[SnapshotLabels]) -> None:
+def write_block(path: Path, finds: list[Finds]) -> None:
     """Put a finished block in its place."""
     # A name that is never read: the block appears under its own only when it is whole.
     partial = path.with_suffix(".writing.npz")
+    extents = [extent for snapshot in finds for extent in snapshot.extents]
+    groups = [cells for extent in extents for cells in extent.groups]
+    shares = [s.river_share for s in finds if s.river_share is not None]
+    centers = np.array([c for snapshot in finds for c in snapshot.centers], dtype=float)
     np.savez_compressed(
         partial,
-        class_map=np.stack([snapshot.class_map for snapshot in labels]),
-        rule=np.stack([snapshot.rule for snapshot in labels]),
-        num_rivers=np.array([snapshot.num_rivers for snapshot in labels]),
-        num_centers=np.array([len(snapshot.centers) for snapshot in labels]),
-        centers=np.array([c for snapshot in labels for c in snapshot.centers], dtype=float).reshape(
-            -1, len(CycloneCenter._fields)
-        ),
+        shape=np.array(finds[0].rivers.shape),
+        river_bits=np.packbits(np.stack([s.rivers for s in finds]).reshape(len(finds), -1), axis=1),
+        num_rivers=np.array([s.num_rivers for s in finds]),
+        member_rivers=np.array([s.member_rivers for s in finds], dtype=int),
+        num_centers=np.array([len(s.centers) for s in finds]),
+        centers=centers.reshape(-1, len(CycloneCenter._fields)),
+        boxes=np.array([extent.box for extent in extents], dtype=int).reshape(-1, 4),
+        num_cells=np.array([cells.size for cells in groups], dtype=int),
+        cells=np.concatenate([np.empty(0, dtype=np.int32), *groups]),
+        **({"river_share": np.stack(shares)} if shares else {}),
     )
     partial.replace(path)
 
 
-def read_layer(path: Path, name: str) -> NDArray[Any]:
-    """One array of a block: a map of `LAYERS`, `num_rivers`, `num_centers` (T,), or `centers`."""
+def read_array(path: Path, name: str) -> NDArray[Any]:
+    """One array of a block: `num_rivers` (T,), `num_centers` (T,), `member_rivers` (T, M) or
+    `centers` (N, number of fields of `CycloneCenter`).
+    """
     with np.load(path) as block:
         return np.asarray(block[name])
+
+
+def read_block(path: Path, num_groups: int) -> list[Finds]:
+    """What was found in each snapshot of a block.
+
+    Args:
+        path: The block.
+        num_groups: Number of groups of cells of each extent.
+    """
+    with np.load(path) as block:
+        arrays = {name: np.asarray(block[name]) for name in block.files}
+    shape = tuple(arrays["shape"].tolist())
+    cells = np.split(arrays["cells"], np.cumsum(arrays["num_cells"])[:-1])
+    extents = [
+        Extent(tuple(box), tuple(cells[n * num_groups : (n + 1) * num_groups]))
+        for n, box in enumerate(arrays["boxes"].tolist())
+    ]
+    centers = [CycloneCenter(*row) for row in arrays["centers"]]
+    ends = np.cumsum(arrays["num_centers"])
+    finds = []
+    for step, (end, num) in enumerate(zip(ends, arrays["num_centers"], strict=True)):
+        mine = slice(int(end - num), int(end))
+        bits = np.unpackbits(arrays["river_bits"][step], count=shape[0] * shape[1])
+        share = arrays["river_share"][step] if "river_share" in arrays else None
+        finds.append(
+            Finds(
+                centers[mine],
+                extents[mine],
+                bits.astype(bool).reshape(shape),
+                int(arrays["num_rivers"][step]),
+                share,
+                tuple(arrays["member_rivers"][step].tolist()),
+            )
+        )
+    return finds

@@ -1,36 +1,36 @@
-"""From finished blocks to what the user gets: a CF file, a table of cyclones, a summary."""
+"""From finished blocks to what the user gets: a CF file of maps, a table of tracks, a summary."""
 
-import json
-import shutil
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import dask
+import dask.array as da
 import numpy as np
-import pandas as pd
 import xarray as xr
+from dask.delayed import delayed
 from numpy.typing import NDArray
 
-import exastorm
-from exastorm.errors import InputError, writing
 from exastorm.grid import cell_areas_km2
-from exastorm.labels.blocks import LAYERS, Block, BlockFolder, read_layer
-from exastorm.labels.cyclones import CycloneCenter
-from exastorm.labels.masks import RULE_ATTRS
+from exastorm.labels.blocks import Block, BlockFolder, read_array, read_block
+from exastorm.labels.composition import compose_snapshot
+from exastorm.labels.cyclones.extent import num_groups
+from exastorm.labels.masks import rule_attrs
+from exastorm.labels.provenance import provenance
+from exastorm.labels.selection import Selection, select_storms, track_table
 from exastorm.labels.settings import LabelSettings
 from exastorm.labels.snapshot import Plan
-from exastorm.linking import PointLinker
+from exastorm.labels.storage import write_maps, write_tracks
 from exastorm.physics.surroundings import Surroundings
 from exastorm.readers.schema import CLASS_ATTRS, DIMS, coordinate_attrs
 from exastorm.variables import CLASSES, NUM_CLASSES
-
-SUFFIXES = (".nc", ".zarr")
 
 CHUNK_BYTES = 4 * 2**20
 """A chunk of the output holds about this much before compression."""
 
 TIME_UNITS = "hours since 1900-01-01 00:00:00"
+
+SHARE_ATTRS = {"units": "1", "valid_range": np.array([0.0, 1.0], dtype=np.float32)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,22 +39,26 @@ class LabelSummary:
 
     Attributes:
         out: The class maps.
-        centers: The table of cyclones; None where cyclones were left out.
+        tracks: The table of tracks; None where cyclones were left out.
         num_snapshots: Number of snapshots.
         num_cyclone_centers: Number of cyclones, counted in every snapshot.
-        num_cyclones: Number of distinct cyclones, linked in time (`exastorm.linking`).
+        num_cyclones: Number of distinct cyclones, linked in time.
         num_rivers: Number of rivers, counted in every snapshot.
+        member_cyclones: Number of distinct cyclones in each member of a threshold ensemble.
+        member_rivers: Number of rivers in each member, counted in every snapshot.
         pixel_shares: Share of all cells by class name.
         area_shares: Share of all area by class name.
         notes: What was left out or replaced, and why, by topic.
     """
 
     out: str
-    centers: str | None
+    tracks: str | None
     num_snapshots: int
     num_cyclone_centers: int
     num_cyclones: int
     num_rivers: int
+    member_cyclones: tuple[int, ...]
+    member_rivers: tuple[int, ...]
     pixel_shares: dict[str, float]
     area_shares: dict[str, float]
     notes: dict[str, str]
@@ -73,21 +77,15 @@ class LabelSummary:
         notes = "".join(f"; {topic}: {note}" for topic, note in self.notes.items())
         return (
             f"labeled {self.num_snapshots} snapshots: {self.num_cyclone_centers} cyclone centers"
-            f" of {self.num_cyclones} cyclones, {self.num_rivers} rivers ({shares} of the area);"
+            f" of {self.num_cyclones}{_spread(self.member_cyclones)} cyclones,"
+            f" {self.num_rivers}{_spread(self.member_rivers)} rivers ({shares} of the area);"
             f" class maps in {self.out}{notes}"
         )
 
 
-def check_out(out: Path) -> None:
-    """Refuse a place that labels can't be written to.
-
-    Raises:
-        InputError: For another suffix, or a folder that is no Zarr store.
-    """
-    if out.suffix not in SUFFIXES:
-        raise InputError(f"labels must go to a .nc file or a .zarr store, got {out.name!r}")
-    if out.is_dir() and not any((out / name).exists() for name in ("zarr.json", ".zgroup")):
-        raise InputError("is a folder but no Zarr store; it is left as it is", file=out)
+def _spread(counts: tuple[int, ...]) -> str:
+    """Range of a count over an ensemble, in words."""
+    return f" ({min(counts)} to {max(counts)} in the ensemble)" if counts else ""
 
 
 def finish_labels(
@@ -98,69 +96,105 @@ def finish_labels(
     folder: BlockFolder,
     blocks: list[Block],
 ) -> LabelSummary:
-    """Join the blocks, write table and class maps, and sum up."""
+    """Select the storms, write maps and tracks, and sum up."""
     times = dataset["time"].values
-    table = center_table(times, folder, blocks)
-    centers = out.with_name(f"{out.stem}.centers.csv") if plan.cyclones else None
-    if centers is not None:
-        partial = centers.with_name(centers.name + ".writing")
-        table.to_csv(partial, index=False, float_format="%.6g")
-        partial.replace(centers)
-    _write_maps(_maps(dataset, settings, plan, folder, blocks), out)
-    areas = cell_areas_km2(dataset["lat"].values, dataset["lon"].values)
-    pixels, area = _class_sums(folder, blocks, areas)
-    rivers = sum(int(read_layer(folder.file(b), "num_rivers").sum()) for b in blocks)
+    lat, lon = dataset["lat"].values, dataset["lon"].values
+    spacing_deg = Surroundings.of(lat, lon).spacing_deg
+    selection = select_storms(times, folder, blocks, plan, spacing_deg)
+    write_maps(_maps(dataset, settings, plan, folder, blocks, selection), out)
+    tracks = out.with_name(f"{out.stem}.tracks.{settings.tracks}") if plan.cyclones else None
+    if tracks is not None:
+        write_tracks(track_table(times, selection), tracks)
+    pixels, area = _class_sums(folder, blocks, plan, selection, cell_areas_km2(lat, lon))
+    rivers = sum(int(read_array(folder.file(b), "num_rivers").sum()) for b in blocks)
+    member_rivers = sum(read_array(folder.file(b), "member_rivers").sum(axis=0) for b in blocks)
     names = [c.name for c in CLASSES]
     return LabelSummary(
         out=str(out),
-        centers=None if centers is None else str(centers),
+        tracks=None if tracks is None else str(tracks),
         num_snapshots=times.size,
-        num_cyclone_centers=len(table),
-        num_cyclones=int(table["cyclone"].nunique()),
+        num_cyclone_centers=int(np.count_nonzero(selection.storms >= 0)),
+        num_cyclones=_num_storms(selection.storms),
         num_rivers=rivers,
+        member_cyclones=tuple(_num_storms(member) for member in selection.members),
+        member_rivers=tuple(np.asarray(member_rivers).tolist()),
         pixel_shares=dict(zip(names, (pixels / pixels.sum()).tolist(), strict=True)),
         area_shares=dict(zip(names, (area / area.sum()).tolist(), strict=True)),
         notes=plan.notes,
     )
 
 
-def center_table(times: Any, folder: BlockFolder, blocks: list[Block]) -> pd.DataFrame:
-    """Cyclones of all blocks, one row each and time, with the number of the storm they belong to.
+def _num_storms(storms: NDArray[np.int64]) -> int:
+    return int(storms.max(initial=-1)) + 1
 
-    Args:
-        times: Times of the archive (T,), cftime.
-        folder: The blocks.
-        blocks: All of them, in order.
 
-    Returns:
-        Columns time (ISO), cyclone, those of `CycloneCenter` but row and column.
-    """
-    rows = np.concatenate([read_layer(folder.file(b), "centers") for b in blocks])
-    counts = np.concatenate([read_layer(folder.file(b), "num_centers") for b in blocks])
-    table = pd.DataFrame(rows, columns=list(CycloneCenter._fields))
-    step = np.repeat(np.arange(counts.size), counts)
-    linker = PointLinker()
-    ids = [np.empty(0, dtype=np.int64)]
-    for n in np.unique(step):
-        here = table[step == n]
-        hour = (times[n] - times[0]).total_seconds() / 3600.0
-        ids.append(linker.link(hour, here["lat"], here["lon"]))
-    table.insert(0, "time", [times[n].isoformat() for n in step])
-    table.insert(1, "cyclone", np.concatenate(ids))
-    return table.drop(columns=["row", "column"])
+def _composed(
+    path: Path, plan: Plan, chosen: tuple[NDArray[np.bool_], NDArray[np.bool_]]
+) -> Iterator[dict[str, NDArray[Any]]]:
+    """The maps of each snapshot of a block."""
+    start = 0
+    for finds in read_block(path, num_groups(plan.masks)):
+        mine = slice(start, start := start + len(finds.centers))
+        yield compose_snapshot(
+            finds.extents,
+            chosen[0][mine],
+            finds.rivers,
+            plan.masks,
+            chosen[1][:, mine],
+            finds.river_share,
+        )
+
+
+def _layer(
+    name: str, path: Path, plan: Plan, chosen: tuple[NDArray[np.bool_], NDArray[np.bool_]]
+) -> NDArray[Any]:
+    """One map of all snapshots of a block, (T, H, W)."""
+    return np.stack([layers[name] for layers in _composed(path, plan, chosen)])
 
 
 def _class_sums(
-    folder: BlockFolder, blocks: list[Block], cell_areas_km2: NDArray[np.float64]
+    folder: BlockFolder,
+    blocks: list[Block],
+    plan: Plan,
+    selection: Selection,
+    cell_areas_km2: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Cells and area (km2) of each class over all snapshots, (K,) each."""
     pixels, area = np.zeros(NUM_CLASSES), np.zeros(NUM_CLASSES)
     for block in blocks:
-        for class_map in read_layer(folder.file(block), "class_map"):
-            flat = class_map.ravel()
-            pixels += np.bincount(flat, minlength=NUM_CLASSES)
-            area += np.bincount(flat, cell_areas_km2.ravel(), minlength=NUM_CLASSES)
+        chosen = selection.of_block(block)
+        for layers in _composed(folder.file(block), plan, chosen):
+            counts = np.bincount(layers["class_map"].ravel(), minlength=NUM_CLASSES)
+            stormy = np.flatnonzero(layers["class_map"])
+            classes = layers["class_map"].ravel()[stormy]
+            sums = np.bincount(classes, cell_areas_km2.ravel()[stormy], minlength=NUM_CLASSES)
+            sums[0] = cell_areas_km2.sum() - sums.sum()
+            pixels, area = pixels + counts, area + sums
     return pixels, area
+
+
+def layer_attrs(settings: LabelSettings, plan: Plan) -> dict[str, dict[str, Any]]:
+    """Name of each map that is stored, and its attributes."""
+    attrs: dict[str, dict[str, Any]] = {
+        "class_map": {"long_name": "weather event of each cell", **CLASS_ATTRS},
+        "rule": {
+            "long_name": "rule that made each cell of class_map",
+            **rule_attrs(settings.cyclones, settings.rivers),
+        },
+    }
+    if plan.cyclone_members:
+        attrs["cyclone_share"] = {
+            "long_name": f"share of {len(plan.cyclone_members)} sets of thresholds whose tropical"
+            " cyclones cover the cell",
+            **SHARE_ATTRS,
+        }
+    if plan.river_members or getattr(plan.rivers, "num_members", 0):
+        attrs["river_share"] = {
+            "long_name": "share of an ensemble of thresholds whose atmospheric rivers cover the"
+            " cell",
+            **SHARE_ATTRS,
+        }
+    return attrs
 
 
 def _maps(
@@ -169,17 +203,28 @@ def _maps(
     plan: Plan,
     folder: BlockFolder,
     blocks: list[Block],
+    selection: Selection,
 ) -> xr.Dataset:
-    """The class maps as they will be stored, lazily from the blocks."""
+    """The maps as they will be stored, lazily from the blocks."""
     shape = (dataset.sizes["lat"], dataset.sizes["lon"])
-    # Chunks that do not depend on the blocks, so that the file does not either.
-    chunks = (max(1, CHUNK_BYTES // (shape[0] * shape[1])), *shape)
-    attrs = {
-        "class_map": {"long_name": "weather event of each cell", **CLASS_ATTRS},
-        "rule": {"long_name": "rule that made each cell of class_map", **RULE_ATTRS},
-    }
+    from_delayed: Any = da.from_delayed
+    concatenate: Any = da.concatenate
+    layers = {}
+    for name, attrs in layer_attrs(settings, plan).items():
+        dtype = np.dtype(np.float32 if name.endswith("_share") else np.int8)
+        # Chunks that do not depend on the blocks, so that the file does not either.
+        num_times = max(1, CHUNK_BYTES // (shape[0] * shape[1] * dtype.itemsize))
+        parts = [
+            from_delayed(
+                delayed(_layer)(name, folder.file(b), plan, selection.of_block(b)),
+                (b.stop - b.start, *shape),
+                dtype,
+            )
+            for b in blocks
+        ]
+        layers[name] = (DIMS, concatenate(parts).rechunk((num_times, *shape)), attrs)
     maps = xr.Dataset(
-        {n: (DIMS, folder.layer(n, blocks, shape).rechunk(chunks), attrs[n]) for n in LAYERS},
+        layers,
         coords={
             "time": ("time", dataset["time"].values, {"standard_name": "time", "axis": "T"}),
             "lat": ("lat", dataset["lat"].values, coordinate_attrs("lat")),
@@ -193,57 +238,3 @@ def _maps(
         "dtype": "float64",
     }
     return maps
-
-
-def provenance(dataset: xr.Dataset, settings: LabelSettings, plan: Plan) -> dict[str, Any]:
-    """Global attributes: which rules and thresholds, on what, by which version."""
-    attrs: dict[str, Any] = {
-        "Conventions": "CF-1.11",
-        "title": "heuristic labels of tropical cyclones and atmospheric rivers",
-        "source": str(dataset.attrs.get("source", "")),
-        "exastorm_version": exastorm.__version__,
-        "rule_set_cyclones": f"{settings.cyclones} corrected" if plan.cyclones else "none",
-        "rule_set_rivers": f"{settings.rivers} corrected" if plan.rivers else "none",
-        "thresholds": json.dumps(
-            settings.thresholds(cyclones=plan.cyclones, rivers=plan.rivers), sort_keys=True
-        ),
-    }
-    if plan.cyclones:
-        spacing = Surroundings.of(dataset["lat"].values, dataset["lon"].values).spacing_deg
-        rules = settings.sc18_cyclones
-        lowered = asdict(rules.on_grid(spacing))
-        changed = {k: v for k, v in lowered.items() if v != getattr(rules, k)}
-        attrs["cyclone_thresholds_on_this_grid"] = (
-            f"untuned: lowered for a grid spacing of {spacing:.2f} degrees by interpolation between"
-            f" published values: {json.dumps(changed)}"
-            if changed
-            else "as set"
-        )
-    return attrs | {f"note_{topic}": note for topic, note in plan.notes.items()}
-
-
-def _write_maps(maps: xr.Dataset, out: Path) -> None:
-    """Write under another name and rename, so that what stands under `out` is always whole."""
-    partial = out.with_name(f".{out.stem}.writing{out.suffix}")
-    _remove(partial)
-    modes: tuple[Literal["w", "a"], ...] = ("w", "a")
-    # One map and one chunk after the other, so that they lie in the file in the same order always.
-    with dask.config.set(scheduler="synchronous"):
-        for name, mode in zip(LAYERS, modes, strict=True):
-            chunks = maps[name].data.chunksize
-            if out.suffix == ".zarr":
-                encoding: dict[str, Any] = {name: {"chunks": chunks}}
-                maps[[name]].to_zarr(partial, mode=mode, encoding=encoding, consolidated=False)
-            else:
-                encoding = {name: {"zlib": True, "complevel": 1, "chunksizes": chunks}}
-                with writing(out):
-                    maps[[name]].to_netcdf(partial, mode=mode, engine="netcdf4", encoding=encoding)
-    _remove(out)
-    partial.replace(out)
-
-
-def _remove(path: Path) -> None:
-    """Delete a file or a store, if there is one."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    path.unlink(missing_ok=True)

@@ -1,51 +1,91 @@
 """Which rules make the labels, with which thresholds, and how the work is cut."""
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from exastorm.labels.cyclone_rules import Sc18CycloneRules
-from exastorm.labels.masks import Sc18MaskRules
-from exastorm.labels.rivers import Sc18RiverRules
+from exastorm.labels.cyclones.extent import Sc18MaskRules
+from exastorm.labels.cyclones.sc18 import Sc18CycloneRules
+from exastorm.labels.rivers.sc18 import Sc18RiverRules
+from exastorm.labels.rule_sets import CycloneRules, RiverRules
+
+CycloneName = Literal["sc18", "none"]
+RiverName = Literal["sc18", "none"]
+
+CYCLONE_SECTIONS: dict[str, str] = {"sc18": "sc18_cyclones"}
+"""Rule set for tropical cyclones to the field of `LabelSettings` with its thresholds."""
+RIVER_SECTIONS: dict[str, str] = {"sc18": "sc18_rivers"}
+"""Rule set for atmospheric rivers to the field of `LabelSettings` with its thresholds."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelSettings:
     """Settings of `exastorm label`."""
 
-    cyclones: Literal["sc18", "none"] = "sc18"
-    """Rule set for tropical cyclones: sc18 (corrected form), or none."""
-    rivers: Literal["sc18", "none"] = "sc18"
-    """Rule set for atmospheric rivers: sc18 (corrected form), or none."""
+    cyclones: CycloneName = "sc18"
+    """Rule set for tropical cyclones: sc18 (single snapshots), or none."""
+    rivers: RiverName = "sc18"
+    """Rule set for atmospheric rivers: sc18, or none."""
+    soft: bool = False
+    """Also store, for each class, the share of a threshold ensemble that flags each cell, and count
+    storms in every member."""
     sc18_cyclones: Sc18CycloneRules = field(default_factory=Sc18CycloneRules)
-    """Thresholds of the cyclone centers."""
+    """Thresholds of the rule set sc18 for cyclones."""
     sc18_masks: Sc18MaskRules = field(default_factory=Sc18MaskRules)
-    """Extent of a cyclone round its center."""
+    """Extent of a cyclone round its center, for every rule set."""
     sc18_rivers: Sc18RiverRules = field(default_factory=Sc18RiverRules)
-    """Thresholds of the rivers."""
+    """Thresholds of the rule set sc18 for rivers."""
+    tracks: Literal["csv", "parquet"] = "csv"
+    """Format of the table of tracks (parquet needs the extra `exastorm[parquet]`)."""
     num_workers: int = 1
     """Processes that label; the result does not depend on it. More than one need a script's work
     to stand under `if __name__ == "__main__":`."""
+    scheduler: str | None = None
+    """Address of a Dask scheduler, such as tcp://10.0.0.1:8786, whose workers label instead; they
+    must see the archive and the output under the same paths (needs `exastorm[dask]`)."""
     block_size: int | None = None
     """Snapshots read and labeled at once; the result does not depend on it. Unset: as many whole
     chunks of the archive as fit in 128 MiB, at least one chunk."""
 
     def __post_init__(self) -> None:
-        for name in ("cyclones", "rivers"):
-            if getattr(self, name) not in ("sc18", "none"):
-                raise ValueError(f"{name} must be sc18 or none, got {getattr(self, name)!r}")
+        for name, known in (
+            ("cyclones", get_args(CycloneName)),
+            ("rivers", get_args(RiverName)),
+            ("tracks", ("csv", "parquet")),
+        ):
+            if getattr(self, name) not in known:
+                words = f"{', '.join(known[:-1])} or {known[-1]}"
+                raise ValueError(f"{name} must be {words}, got {getattr(self, name)!r}")
         if self.cyclones == self.rivers == "none":
-            raise ValueError("cyclones must be sc18 where rivers is none, got none for both")
+            raise ValueError("cyclones must be a rule set where rivers is none, got none for both")
         if self.num_workers < 1:
             raise ValueError(f"num_workers must be at least 1, got {self.num_workers}")
+        if self.scheduler is not None and self.num_workers > 1:
+            raise ValueError(
+                f"num_workers must be 1 where a scheduler has workers, got {self.num_workers}"
+            )
         if self.block_size is not None and self.block_size < 1:
             raise ValueError(f"block_size must be at least 1, got {self.block_size}")
+
+    @property
+    def cyclone_rules(self) -> CycloneRules | None:
+        """The rule set for cyclones with its thresholds; None where there is none."""
+        section = CYCLONE_SECTIONS.get(self.cyclones)
+        return None if section is None else getattr(self, section)
+
+    @property
+    def river_rules(self) -> RiverRules | None:
+        """The rule set for rivers with its thresholds; None where there is none."""
+        section = RIVER_SECTIONS.get(self.rivers)
+        return None if section is None else getattr(self, section)
 
     def thresholds(self, *, cyclones: bool, rivers: bool) -> dict[str, Any]:
         """Thresholds of the rule sets that label cyclones and rivers, as nested dictionaries."""
         used: dict[str, Any] = {}
         if cyclones:
-            used["sc18_cyclones"] = asdict(self.sc18_cyclones)
+            section = CYCLONE_SECTIONS[self.cyclones]
+            used[section] = asdict(getattr(self, section))
             used["sc18_masks"] = asdict(self.sc18_masks)
         if rivers:
-            used["sc18_rivers"] = asdict(self.sc18_rivers)
+            section = RIVER_SECTIONS[self.rivers]
+            used[section] = asdict(getattr(self, section))
         return used

@@ -1,105 +1,182 @@
-"""The labels of one snapshot, and what they can be made from."""
+"""The labels of one snapshot, and what they can be made from.
+
+Labels are made in two steps. What a snapshot holds is found in it alone (`find_in_snapshot`):
+candidates of cyclones with the cells each would claim, and rivers. Which candidates count is
+selected once all snapshots of an archive are known (`exastorm.labels.selection`), since storms
+must last.
+"""
 
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from exastorm.labels.cyclones import (
-    LOW_WINDS,
-    NEEDED,
-    THICKNESS,
-    CycloneCenter,
-    Fields,
-    find_cyclones,
-    has_thickness,
-    low_wind_names,
-)
-from exastorm.labels.masks import MASK_FIELDS, compose, cyclone_mask
-from exastorm.labels.rivers import find_rivers
+from exastorm.labels.composition import compose_snapshot
+from exastorm.labels.cyclones.centers import CycloneCenter, center_table
+from exastorm.labels.cyclones.extent import MASK_FIELDS, Extent, Sc18MaskRules, storm_extent
+from exastorm.labels.cyclones.sc18_thresholds import Sc18Thresholds
+from exastorm.labels.rule_sets import CycloneRules, Fields, RiverRules
 from exastorm.labels.settings import LabelSettings
 from exastorm.physics.surroundings import Surroundings
+
+
+class Plan(NamedTuple):
+    """What is labeled with the fields that are there, and by which rules on this grid.
+
+    Attributes:
+        fields: Fields to read.
+        cyclones: Rules for cyclones; None where they are left out.
+        rivers: Rules for rivers; None where they are left out.
+        masks: Extent of a cyclone.
+        soft: Whether threshold ensembles are run.
+        notes: What is left out or replaced, and why, by topic.
+    """
+
+    fields: tuple[str, ...]
+    cyclones: CycloneRules | None
+    rivers: RiverRules | None
+    masks: Sc18MaskRules
+    soft: bool
+    notes: dict[str, str]
+
+    @property
+    def cyclone_members(self) -> list[CycloneRules]:
+        """Members of the cyclones' ensemble; empty without one."""
+        return self.cyclones.members() if self.soft and self.cyclones else []
+
+    @property
+    def river_members(self) -> list[RiverRules]:
+        """Members of the rivers' ensemble; empty without one."""
+        return self.rivers.members() if self.soft and self.rivers else []
+
+
+class Finds(NamedTuple):
+    """What one snapshot holds.
+
+    Attributes:
+        centers: Candidates of cyclones.
+        extents: The cells that each would claim.
+        rivers: Cells of rivers, bool (H, W).
+        num_rivers: Number of separate rivers.
+        river_share: Share of an ensemble that flags each cell, float32 (H, W); None without one.
+        member_rivers: Number of rivers of each member.
+    """
+
+    centers: list[CycloneCenter]
+    extents: list[Extent]
+    rivers: NDArray[np.bool_]
+    num_rivers: int
+    river_share: NDArray[np.float32] | None
+    member_rivers: tuple[int, ...]
 
 
 class SnapshotLabels(NamedTuple):
     """Labels of one snapshot.
 
     Attributes:
-        class_map: Class of each cell, int8 (H, W), flags of `exastorm.variables.CLASSES`.
-        rule: Rule that made it, int8 (H, W), flags of `exastorm.labels.masks.RULES`.
+        layers: Name of each map to its values (H, W); `class_map` and `rule` int8 always.
         centers: The cyclones.
         num_rivers: Number of separate rivers.
     """
 
-    class_map: NDArray[np.int8]
-    rule: NDArray[np.int8]
+    layers: dict[str, NDArray[Any]]
     centers: list[CycloneCenter]
     num_rivers: int
 
+    @property
+    def class_map(self) -> NDArray[Any]:
+        """Class of each cell, int8 (H, W), flags of `exastorm.variables.CLASSES`."""
+        return self.layers["class_map"]
 
-class Plan(NamedTuple):
-    """What can be labeled with the fields that are there.
-
-    Attributes:
-        fields: Fields to read.
-        cyclones: Whether cyclones are labeled.
-        rivers: Whether rivers are labeled.
-        notes: What is left out or replaced, and why, by topic.
-    """
-
-    fields: tuple[str, ...]
-    cyclones: bool
-    rivers: bool
-    notes: dict[str, str]
+    @property
+    def rule(self) -> NDArray[Any]:
+        """Rule that made it, int8 (H, W), flags of `exastorm.labels.masks.rule_attrs`."""
+        return self.layers["rule"]
 
 
-def make_plan(available: Any, settings: LabelSettings) -> Plan:
-    """Decide what can be labeled with the fields that an archive has."""
+def make_plan(available: Any, settings: LabelSettings, spacing_deg: float) -> Plan:
+    """Decide what can be labeled with the fields that an archive has, on a grid of this spacing."""
     available = set(available)
     notes: dict[str, str] = {}
     fields: set[str] = set()
-    lacking = [name for name in NEEDED if name not in available]
-    cyclones = settings.cyclones != "none" and not lacking
-    rivers = settings.rivers != "none" and "TMQ" in available
-    if cyclones:
-        low_wind = low_wind_names(available)
-        fields |= {*NEEDED, *low_wind}
-        fields |= available & {*MASK_FIELDS, *(THICKNESS if has_thickness(available) else ())}
-        notes |= _cyclone_notes(available, low_wind)
-    elif settings.cyclones == "none":
+    cyclones, rivers = settings.cyclone_rules, settings.river_rules
+    if isinstance(cyclones, Sc18Thresholds):
+        cyclones = cyclones.on_grid(spacing_deg)
+    if cyclones is None:
         notes["tropical_cyclones"] = "left out by the settings"
     else:
-        notes["tropical_cyclones"] = f"left out: the archive lacks {', '.join(lacking)}"
-    if rivers:
-        fields.add("TMQ")
-    elif settings.rivers == "none":
+        asked = cyclones.plan(available)
+        lacking = asked.lacking or _lacking_extent(available, settings.sc18_masks)
+        if lacking:
+            cyclones = None
+            notes["tropical_cyclones"] = f"left out: {lacking}"
+        else:
+            fields |= {*asked.fields, *(available & set(MASK_FIELDS))}
+            notes |= asked.notes | _extent_notes(available)
+    if rivers is None:
         notes["atmospheric_rivers"] = "left out by the settings"
     else:
-        notes["atmospheric_rivers"] = "left out: the archive lacks TMQ"
-    return Plan(tuple(sorted(fields)), cyclones, rivers, notes)
+        asked = rivers.plan(available)
+        fields |= set(asked.fields)
+        notes |= asked.notes
+        if asked.lacking:
+            rivers = None
+            notes["atmospheric_rivers"] = f"left out: {asked.lacking}"
+    names = tuple(sorted(fields))
+    return Plan(names, cyclones, rivers, settings.sc18_masks, settings.soft, notes)
 
 
-def _cyclone_notes(available: set[str], low_wind: tuple[str, str]) -> dict[str, str]:
-    """What the cyclone rules do without."""
-    notes = {}
-    if not has_thickness(available):
-        lacking = [n for n in THICKNESS if n not in available]
-        notes["thickness_test"] = f"not made, only the warm core: lacks {', '.join(lacking)}"
-    if low_wind != LOW_WINDS[0]:
-        notes["low_level_wind"] = (
-            f"{', '.join(low_wind)} instead of {', '.join(LOW_WINDS[0])}, not converted: "
-            "thresholds of the lowest-level wind are applied to a wind of another height"
-        )
+def _lacking_extent(available: set[str], rules: Sc18MaskRules) -> str:
+    """Why a cyclone's cells can't be found; empty where they can."""
     missing = [n for n in MASK_FIELDS if n not in available]
-    if missing:
-        notes["cyclone_mask"] = f"made without {', '.join(missing)}, which the archive lacks"
-    return notes
+    if rules.form == "exact" and missing:
+        return f"the exact extent of a cyclone needs {', '.join(missing)}, which the archive lacks"
+    if len(missing) == len(MASK_FIELDS):
+        return f"the extent of a cyclone needs one of {', '.join(MASK_FIELDS)}"
+    return ""
+
+
+def _extent_notes(available: set[str]) -> dict[str, str]:
+    """What the extent of a cyclone does without."""
+    missing = [n for n in MASK_FIELDS if n not in available]
+    if not missing:
+        return {}
+    return {"cyclone_mask": f"made without {', '.join(missing)}, which the archive lacks"}
+
+
+def find_in_snapshot(fields: Fields, grid: Surroundings, plan: Plan) -> Finds:
+    """Everything that the rules find in one snapshot.
+
+    Args:
+        fields: Name to field (H, W), in the units of `exastorm.variables`. Missing values count
+            as below every threshold.
+        grid: The grid they are on.
+        plan: What to look for.
+    """
+    centers: list[CycloneCenter] = []
+    if plan.cyclones is not None:
+        # The loosest member finds the candidates of all.
+        finder = (plan.cyclone_members or [plan.cyclones])[0]
+        centers = finder.find(fields, grid)
+    extents = [storm_extent(fields, grid, center, plan.masks) for center in centers]
+    in_river = np.zeros((grid.lat.size, grid.lon.size), dtype=bool)
+    if plan.rivers is None:
+        return Finds(centers, extents, in_river, 0, None, ())
+    found = plan.rivers.find(fields, grid)
+    members = [member.find(fields, grid) for member in plan.river_members]
+    share = found.share
+    if members:
+        share = np.mean([m.mask for m in members], axis=0, dtype=np.float32)
+    counts = tuple(m.area_km2.size for m in members)
+    return Finds(centers, extents, found.mask, found.area_km2.size, share, counts)
 
 
 def label_snapshot(
     fields: Fields, lat: Any, lon: Any, settings: LabelSettings | None = None
 ) -> SnapshotLabels:
     """Label one snapshot with what its fields allow.
+
+    Rule sets whose storms must last (teca, tempest-era5, tempest-cam) find none in a single one.
 
     Args:
         fields: Name to field (H, W), in the units of `exastorm.variables`. Missing values count
@@ -108,25 +185,20 @@ def label_snapshot(
         lon: Ascending longitudes (W,) in [0, 360), degrees.
         settings: Rules and thresholds; the published ones by default.
     """
-    settings = settings or LabelSettings()
-    plan = make_plan(fields, settings)
-    return label_fields(fields, Surroundings.of(lat, lon), settings, plan)
-
-
-def label_fields(
-    fields: Fields, grid: Surroundings, settings: LabelSettings, plan: Plan
-) -> SnapshotLabels:
-    """`label_snapshot` for many snapshots on one grid, with one plan."""
-    in_cyclone = np.zeros((grid.lat.size, grid.lon.size), dtype=bool)
-    in_river = np.zeros_like(in_cyclone)
-    centers: list[CycloneCenter] = []
-    num_rivers = 0
-    if plan.cyclones:
-        centers = find_cyclones(fields, grid, settings.sc18_cyclones)
-        for center in centers:
-            in_cyclone |= cyclone_mask(fields, grid, center, settings.sc18_masks)
-    if plan.rivers:
-        rivers = find_rivers(fields["TMQ"], grid, settings.sc18_rivers)
-        in_river, num_rivers = rivers.mask, rivers.area_km2.size
-    class_map, rule = compose(in_cyclone, in_river)
-    return SnapshotLabels(class_map, rule, centers, num_rivers)
+    grid = Surroundings.of(lat, lon)
+    plan = make_plan(fields, settings or LabelSettings(), grid.spacing_deg)
+    finds = find_in_snapshot(fields, grid, plan)
+    table = center_table(
+        finds.centers, np.zeros(len(finds.centers), dtype=int), [0.0], grid.spacing_deg
+    )
+    selected = [
+        rules.select(table) >= 0 for rules in (plan.cyclones, *plan.cyclone_members) if rules
+    ]
+    chosen = selected[0] if selected else np.zeros(0, dtype=bool)
+    shape = (grid.lat.size, grid.lon.size)
+    layers = compose_snapshot(
+        finds.extents, chosen, finds.rivers, plan.masks, np.array(selected[1:]), finds.river_share
+    )
+    assert layers["class_map"].shape == shape
+    kept = [center for center, keep in zip(finds.centers, chosen, strict=True) if keep]
+    return SnapshotLabels(layers, kept, finds.num_rivers)

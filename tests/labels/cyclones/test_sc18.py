@@ -7,13 +7,20 @@ import pytest
 from tests.labels.conftest import LAT, LON, add_storm, calm, offsets
 
 from exastorm.grid import regular_grid
-from exastorm.labels.cyclone_rules import Sc18CycloneRules
-from exastorm.labels.cyclones import diagnose, find_cyclones, low_wind_names, vorticity_maxima
-from exastorm.labels.wind_radii import wind_radius_deg
+from exastorm.labels.cyclones.centers import center_table
+from exastorm.labels.cyclones.sc18 import Sc18CycloneRules, diagnose, vorticity_maxima
+from exastorm.labels.cyclones.wind_radii import wind_radii_deg
 from exastorm.physics.surroundings import Surroundings
 
 GRID = Surroundings.of(LAT, LON)
 RULES = Sc18CycloneRules()
+
+
+def find_cyclones(fields, grid, rules):
+    """Storms of a single snapshot: found, and selected."""
+    found = rules.find(fields, grid)
+    table = center_table(found, np.zeros(len(found), int), [0.0], grid.spacing_deg)
+    return [c for c, storm in zip(found, rules.select(table), strict=True) if storm >= 0]
 
 
 def one_storm(**changes):
@@ -33,7 +40,7 @@ def test_measures_of_a_storm_worked_out():
     # at x = 1 / 1.2 it is 29.5.
     assert 29.4 < center.max_wind_ms <= 30.0
     # V = 17.5 where 2x / (1 + x^2) = 17.5 / 30, x = (1 + sqrt(1 - 0.340)) / 0.583 = 3.106.
-    assert center.wind_radius_deg == pytest.approx(3.106 * 1.2, rel=0.03)
+    assert center.radius_17_deg == pytest.approx(3.106 * 1.2, rel=0.03)
 
 
 @pytest.mark.parametrize(
@@ -98,14 +105,14 @@ def test_pressure_minimum_far_from_the_vorticity_is_another_system(max_distance,
 def test_two_vorticity_maxima_in_one_window_are_one(radius, num):
     fields = add_storm(one_storm(wind=30.0), 18.0, 103.0, wind=40.0)
     rules = replace(RULES, vorticity_radius_deg=radius)
-    turning = diagnose(fields, GRID).turning
+    turning = diagnose(fields, GRID, rules).turning
     assert len(vorticity_maxima(turning, GRID, rules)) == num
 
 
 def test_two_vorticity_maxima_at_one_low_are_one_storm():
     fields = add_storm(one_storm(wind=30.0), 18.0, 103.0, wind=40.0, deep=0.0)
     rules = replace(RULES, vorticity_radius_deg=1.0, max_core_distance_deg=3.5)
-    assert len(vorticity_maxima(diagnose(fields, GRID).turning, GRID, rules)) == 2
+    assert len(vorticity_maxima(diagnose(fields, GRID, rules).turning, GRID, rules)) == 2
     assert len(find_cyclones(fields, GRID, rules)) == 1
 
 
@@ -125,10 +132,15 @@ def test_missing_values_elsewhere_do_no_harm():
     assert len(find_cyclones(fields, GRID, RULES)) == 1
 
 
-def test_low_level_wind_in_order_of_preference():
-    assert low_wind_names({"U10", "V10", "UBOT", "VBOT", "U850", "V850"}) == ("UBOT", "VBOT")
-    assert low_wind_names({"U10", "V10", "UBOT", "U850", "V850"}) == ("U10", "V10")
-    assert low_wind_names({"U850", "V850"}) == ("U850", "V850")
+def test_a_wind_of_another_height_is_converted():
+    # 16 m/s at 10 m are 16 / 0.85 = 18.8 at the lowest level (CyMeP), above the 17 asked for.
+    fields = one_storm(wind=16.0)
+    for lowest, ten_meter in (("UBOT", "U10"), ("VBOT", "V10")):
+        fields[ten_meter] = fields.pop(lowest)
+    (center,) = find_cyclones(fields, GRID, replace(RULES, min_vorticity_per_s=1e-5))
+    assert center.max_wind_ms == pytest.approx(16 / 0.85, rel=0.02)
+    as_it_is = replace(RULES, min_vorticity_per_s=1e-5, convert_wind=False)
+    assert find_cyclones(fields, GRID, as_it_is) == []
 
 
 def test_thresholds_on_coarse_grids():
@@ -174,25 +186,19 @@ def test_wrong_rules(change, message):
         Sc18CycloneRules(**change)
 
 
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [
-        # 40 x 2x / (1 + x^2) = 17.5 at x = (1 + sqrt(1 - 0.1914)) / 0.4375 = 4.341; x 0.6 degrees.
-        ({}, 2.605),
-        # = 33 at x = (1 + sqrt(1 - 0.6806)) / 0.825 = 1.897.
-        ({"speed_ms": 33.0}, 1.138),
-        ({"speed_ms": 45.0}, 0.0),
-        ({"search_radius_deg": 2.0}, 2.0),
-    ],
-)
-def test_wind_radius(change, expected):
+def test_wind_radii_worked_out():
+    # 40 x 2x / (1 + x^2) = 17.5 at x = (1 + sqrt(1 - 0.1914)) / 0.4375 = 4.341; x 0.6 degrees;
+    # = 33 at x = (1 + sqrt(1 - 0.6806)) / 0.825 = 1.897; 43 m/s and more are never reached.
     lat, lon = regular_grid(721, 1440)
     x = offsets(20.0, 0.0, lat, lon)[2] / 0.6
-    arguments = {"speed_ms": 17.5, "search_radius_deg": 6.0, "num_bins": 32} | change
-    radius = wind_radius_deg(
-        40 * 2 * x / (1 + x**2), Surroundings.of(lat, lon), (440, 0), **arguments
-    )
-    assert radius == pytest.approx(expected, abs=0.03)
+    wind, grid = 40 * 2 * x / (1 + x**2), Surroundings.of(lat, lon)
+    radii = wind_radii_deg(wind, grid, (440, 0))
+    assert radii[:2] == pytest.approx((2.605, 1.138), abs=0.03)
+    assert radii[2:] == (0.0, 0.0, 0.0, 0.0)
+    # Searched to 2 degrees only, the wind does not fall below 17.5.
+    assert wind_radii_deg(wind, grid, (440, 0), search_radius_deg=2.0)[0] == 2.0
+    (one,) = wind_radii_deg(wind, grid, (440, 0), speeds_ms=(33.0,))
+    assert one == radii[1]
 
 
 def test_wind_radius_is_outside_the_peak_and_its_bins_count():
@@ -201,15 +207,54 @@ def test_wind_radius_is_outside_the_peak_and_its_bins_count():
     distance = offsets(20.0, 0.0, lat, lon)[2]
     wind = np.where(distance < 1.0, 5.0, np.where(distance < 3.0, 30.0, 10.0))
     grid = Surroundings.of(lat, lon)
-    radii = [
-        wind_radius_deg(
-            wind, grid, (440, 0), speed_ms=17.5, search_radius_deg=6.0, num_bins=num_bins
-        )
-        for num_bins in (32, 3)
-    ]
+    radii = [wind_radii_deg(wind, grid, (440, 0), num_bins=num_bins)[0] for num_bins in (32, 3)]
     assert radii[0] == pytest.approx(3.0, abs=0.2)
     # Three distances, 1, 3 and 5 degrees, draw a line from about 20 m/s at 3 to 10 at 5.
     assert radii[1] > 3.2
+
+
+def test_members_are_the_published_sets():
+    # ClimDeepLearn's teca_shell: super relaxed 0.1e-4, 0.1 K, 100 Pa, ... , default.
+    members = RULES.members()
+    assert [round(m.min_vorticity_per_s, 7) for m in members] == [1e-5, 1.4e-4, 1.5e-4, 1.6e-4]
+    assert [m.min_pressure_rise_pa for m in members] == [100.0, 300.0, 350.0, 400.0]
+    assert [round(m.min_warm_core_k, 6) for m in members] == [0.1, 0.6, 0.7, 0.8]
+    assert members[-1] == RULES
+    # On a coarse grid they keep their proportions.
+    coarse = RULES.on_grid(1.0)
+    assert coarse.members()[0].min_vorticity_per_s == pytest.approx(coarse.min_vorticity_per_s / 16)
+
+
+def test_what_the_loosest_member_finds_holds_for_every_member():
+    fields = one_storm()
+    for lat0, lon0, wind, deep in ((12.0, 200.0, 18.0, 350.0), (-15.0, 300.0, 25.0, 500.0)):
+        add_storm(fields, lat0, lon0, wind=wind, deep=deep)
+    members = RULES.members()
+    candidates = members[0].find(fields, GRID)
+    table = center_table(candidates, np.zeros(len(candidates), int), [0.0], GRID.spacing_deg)
+    numbers = []
+    for member in members:
+        chosen = [
+            c for c, storm in zip(candidates, member.select(table), strict=True) if storm >= 0
+        ]
+        assert chosen == find_cyclones(fields, GRID, member)
+        numbers.append(len(chosen))
+    # 350 Pa regain 335 within 5 degrees (0.956): enough for 300, not for 350.
+    assert numbers == [3, 3, 2, 2]
+
+
+def test_explain_gives_each_criterion_with_value_and_threshold():
+    fields = one_storm()
+    add_storm(fields, 18.0, 112.0, wind=14.0, deep=300.0)
+    near, far = RULES.explain(fields, GRID, 18.0, 100.0, 15.0)
+    assert (near.lat, near.lon, near.passed) == (18.0, 100.0, True)
+    assert not far.passed
+    assert (far.lat, far.lon) == (18.0, 112.0)
+    failed = [check.criterion.split(",")[0] for check in far.checks if not check.passed]
+    assert "pressure rise within 5 degrees" in failed
+    for check in near.checks:
+        assert check.passed == (check.value >= check.threshold)
+    assert RULES.explain(fields, GRID, -40.0, 250.0, 10.0) == []
 
 
 def test_warm_lows_of_high_latitudes_are_left_out():

@@ -2,10 +2,11 @@
 
 They were published for the 0.25-degree grid of SC18. On coarser grids the same storm has less
 vorticity, wind and warmth, and their thresholds are lowered by interpolation between published
-values (`Sc18CycloneRules.on_grid`). No such value was tuned on labeled storms.
+values (`Sc18Thresholds.on_grid`). No such value was tuned on labeled storms.
 """
 
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
@@ -18,9 +19,18 @@ KM_PER_DEGREE = EARTH_RADIUS_KM * np.pi / 180.0
 SC18_SPACING_DEG = 0.2708
 """Square root of 0.23468 x 0.3125 degrees, the grid that the thresholds were published for."""
 
+PUBLISHED_SETS: tuple[tuple[float, float, float], ...] = (
+    (0.1e-4, 100.0, 0.1),
+    (1.4e-4, 300.0, 0.6),
+    (1.5e-4, 350.0, 0.7),
+    (1.6e-4, 400.0, 0.8),
+)
+"""Least vorticity (s-1), pressure rise (Pa) and warm core (K) of the four sets of the SC18 label
+scripts: super relaxed, relaxed, medium and default (azrael417/ClimDeepLearn, teca_shell)."""
+
 
 @dataclass(frozen=True, kw_only=True)
-class Sc18CycloneRules:
+class Sc18Thresholds:
     """Thresholds of the SC18 cyclone centers: TECA's defaults (Kurth et al. 2018, labels_0)."""
 
     min_vorticity_per_s: float = 1.6e-4
@@ -59,13 +69,9 @@ class Sc18CycloneRules:
     """Share of the wind that a storm at the threshold loses with each km of grid spacing (Walsh
     et al. 2007: roughly linear, 17.5 m s-1 observed become about 10 at 300 km). 0 keeps
     `min_wind_ms` on every grid."""
-    wind_radius_speed_ms: float = 17.5
-    """The size of a storm is the radius of this wind, m s-1: 63 km/h, the lowest bound of the
-    Saffir-Simpson scale in TECA (teca_tc_wind_radii)."""
-    wind_radius_search_deg: float = 6.0
-    """How far from the center that wind is looked for, degrees (teca_tc_wind_radii)."""
-    wind_radius_bins: int = 32
-    """Number of distances of the wind profile up to there (teca_tc_wind_radii)."""
+    convert_wind: bool = True
+    """Convert a wind of another height to the lowest level's, for which the least wind was
+    published (`exastorm.labels.cyclones.low_wind`)."""
     max_latitude_deg: float = 50.0
     """Centers are looked for equatorward of this latitude, degrees (the latitude rule of
     TempestExtremes' tracks). TECA searches to 80 degrees and leaves it to its track rules, which a
@@ -80,6 +86,8 @@ class Sc18CycloneRules:
         )
         for name in self.__dataclass_fields__:
             value = getattr(self, name)
+            if isinstance(value, bool):
+                continue
             if value < 0 or (value == 0 and name not in may_be_zero):
                 raise ValueError(f"{name} must be positive, got {value}")
         if self.max_latitude_deg > 90:
@@ -89,7 +97,7 @@ class Sc18CycloneRules:
         """How far pressure minimum and warm core may lie apart: also on a coarse grid 8 cells."""
         return max(self.max_core_distance_deg, 1.5 * grid.spacing_deg)
 
-    def on_grid(self, spacing_deg: float) -> "Sc18CycloneRules":
+    def on_grid(self, spacing_deg: float) -> Self:
         """The rules with their thresholds lowered for a grid coarser than SC18's.
 
         The wind is never lowered below a tenth of the published one.

@@ -6,11 +6,15 @@ import numpy as np
 import pytest
 from tests.labels.conftest import LAT, LON, river
 
-from exastorm.labels.rivers import Sc18RiverRules, damping, find_rivers
+from exastorm.labels.rivers.sc18 import Sc18RiverRules, damping, find_objects
 from exastorm.physics.surroundings import Surroundings
 
 GRID = Surroundings.of(LAT, LON)
 RULES = Sc18RiverRules()
+
+
+def find_rivers(tmq, grid, rules):
+    return rules.find({"TMQ": tmq}, grid)
 
 
 def moist(mask, inside=80.0):
@@ -92,10 +96,18 @@ def test_a_part_of_the_globe_does_not_join_its_edges():
     assert not find_rivers(moist(mask), part, RULES).mask.any()
 
 
-@pytest.mark.parametrize("name", list(Sc18RiverRules.__dataclass_fields__))
+THRESHOLDS = [name for name in Sc18RiverRules.__dataclass_fields__ if name != "form"]
+
+
+@pytest.mark.parametrize("name", THRESHOLDS)
 def test_wrong_rules(name):
     with pytest.raises(ValueError, match=f"{name} must be positive, got 0"):
         Sc18RiverRules(**{name: 0})
+
+
+def test_wrong_form():
+    with pytest.raises(ValueError, match="form must be corrected or exact, got 'old'"):
+        Sc18RiverRules(form="old")
 
 
 def test_length_counts_whole_cells():
@@ -105,3 +117,73 @@ def test_length_counts_whole_cells():
     mask[150, 50:79] = True
     found = find_rivers(moist(mask), GRID, RULES)
     assert found.length_km[0] == pytest.approx(1545 + 78.6, abs=1)
+
+
+EXACT = Sc18RiverRules(form="exact")
+
+
+def test_exact_length_is_the_north_south_extent():
+    # Defect 3. A river of 3560 x 490 km along 45 N, tilted by t from east, spans about 3560 sin(t)
+    # + 490 cos(t) km from north to south: at 0 degrees 490 (its great circle bends that to some
+    # 700), area over it 2500 km or more; at 40 degrees 2660, so 3560 x 490 / 2660 = 655 km.
+    verdicts = {}
+    for tilt in (0, 10, 40, 90):
+        tmq = moist(river(45.0, 180.0, tilt))
+        assert find_rivers(tmq, GRID, RULES).mask.any()
+        verdicts[tilt] = bool(find_rivers(tmq, GRID, EXACT).mask.any())
+    assert verdicts == {0: False, 10: False, 40: True, 90: True}
+    # Rows 50 N and 30 N apart by 20 degrees: 20 x 111.195 km.
+    mask = np.zeros((181, 360), bool)
+    mask[120:141, 100] = mask[120, 95:105] = True
+    objects = find_objects(moist(mask, 200.0), GRID, EXACT)
+    assert objects.length_km[0] == pytest.approx(20 * 111.195, rel=1e-4)
+
+
+def test_exact_rivers_do_not_cross_the_seam():
+    # Defect 2. 2 x 10 columns at 45 N round longitude 0, 60 rows would be one river; cut in two,
+    # the halves are measured alone.
+    mask = river(45.0, 0.0, 30.0)
+    whole, halves = (find_objects(moist(mask), GRID, rules) for rules in (RULES, EXACT))
+    assert whole.area_km2.size == 1
+    assert halves.area_km2.size == 2
+    rolled = np.roll(mask, 180, axis=1)
+    assert find_objects(moist(rolled), GRID, EXACT).area_km2.size == 1
+
+
+def test_exact_areas_use_a_radius_of_6170_km():
+    # Defect 4. (6170 / 6371.0088)^2 = 0.93790 of the true area; the script's cos(lat) dlat is
+    # sin(lat + dlat/2) - sin(lat - dlat/2) to within dlat^2 / 24 = 1.3e-5 at one degree.
+    tmq = moist(river(45.0, 180.0, 90.0))
+    true, script = (find_objects(tmq, GRID, rules).area_km2 for rules in (RULES, EXACT))
+    np.testing.assert_allclose(script / true, 0.93790, rtol=5e-5)
+
+
+def test_exact_objects_of_one_column_are_no_rivers():
+    mask = np.zeros((181, 360), bool)
+    mask[120:150, 100] = True
+    assert find_rivers(moist(mask, 200.0), GRID, RULES).mask.any()
+    assert not find_rivers(moist(mask, 200.0), GRID, EXACT).mask.any()
+
+
+def test_members_are_the_published_thresholds():
+    assert [m.min_water_kg_m2 for m in RULES.members()] == [18.0, 21.0, 24.0]
+    assert RULES.members()[-1] == RULES
+
+
+def test_explain_lists_the_objects_near_a_place():
+    mask = river(45.0, 180.0, 30.0) | river(45.0, 230.0, 0.0, length_km=900.0)
+    tmq = moist(mask)
+    (verdict,) = RULES.explain({"TMQ": tmq}, GRID, 45.0, 180.0, 3.0)
+    assert verdict.passed
+    # Damped water 80 (1 - exp(-45^2 / 722)) = 75.2 at the place itself.
+    assert verdict.checks[0].value == pytest.approx(75.2, abs=0.1)
+    first, second = RULES.explain({"TMQ": tmq}, GRID, 45.0, 225.0, 40.0)
+    assert not first.passed
+    assert second.passed
+    assert first.checks[1].value < 1500
+    assert RULES.explain({"TMQ": tmq}, GRID, -45.0, 180.0, 3.0) == []
+
+
+def test_what_an_archive_must_have():
+    assert RULES.plan({"TMQ", "PSL"}).fields == ("TMQ",)
+    assert RULES.plan({"PSL"}).lacking == "the archive lacks TMQ"

@@ -1,0 +1,1 @@
+"""Tropical cyclones: rule sets, their tracks, and the extent of a storm."""

@@ -1,0 +1,247 @@
+"""From candidates to tracks: the rules of TempestExtremes' StitchNodes.
+
+Every candidate points to the nearest candidate of the next time that has any within reach; times
+without are passed over, up to the longest gap. Tracks follow these pointers from the earliest
+candidate on. Where two candidates point to the same one, the track begun first goes on from it
+and the other ends there. A track counts if it lasts long enough and enough of its points are
+windy, near the equator and low (Ullrich et al. 2021, Geosci. Model Dev. 14, 5023).
+
+StitchNodes reads positions and winds from the text that DetectNodes writes; they are rounded here
+as they are there. It counts points whatever the time between them; here a point counts for the
+time that it stands for, which at 6-hourly data is the same.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from exastorm.labels.cyclones.tempest_grid import FloatArray, search_distance_deg
+
+SECOND = 1.0 / 3600.0
+"""Hours; times in hours since the first snapshot are compared to within a second."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StitchRules:
+    """Which candidates make a track, and which tracks count (Ullrich et al. 2021)."""
+
+    range_deg: float = 8.0
+    """Farthest next point, degrees of a great circle (StitchNodes --range)."""
+    max_gap_hours: float = 24.0
+    """Longest time to the next point, h (--maxgap)."""
+    min_hours: float = 54.0
+    """Shortest time from the first to the last point, h (--mintime)."""
+    min_points: int = 10
+    """So many points of a track, 6 h apart, must meet each of the next three."""
+    min_wind_ms: float = 10.0
+    """Least 10 m wind, m s-1 (--threshold wind)."""
+    max_latitude_deg: float = 50.0
+    """Farthest from the equator, degrees (--threshold lat)."""
+    max_height_m: float = 150.0
+    """Highest surface, m (--threshold zs)."""
+    count_by_hours: bool = True
+    """Whether a point counts for the hours it stands for, over 6; else for one, as StitchNodes
+    counts at every time step."""
+    min_end_distance_deg: float = 0.0
+    """Least distance between the ends of a track, degrees (--min_endpoint_dist, 0 by default)."""
+    min_length_deg: float = 0.0
+    """Least length of a track, degrees (--min_path_dist, 0 by default)."""
+
+    def __post_init__(self) -> None:
+        for name in ("range_deg", "max_gap_hours"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        for name in ("min_hours", "min_wind_ms", "min_end_distance_deg", "min_length_deg"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        if self.min_points < 1:
+            raise ValueError(f"min_points must be at least 1, got {self.min_points}")
+        if not 0 < self.max_latitude_deg <= 90:
+            raise ValueError(
+                f"max_latitude_deg must lie in (0, 90], got {self.max_latitude_deg}"
+            )
+
+
+def stitch(centers: pd.DataFrame, rules: StitchRules) -> list[NDArray[np.intp]]:
+    """The tracks that count, in the order in which StitchNodes writes them.
+
+    Args:
+        centers: Candidates in the order of time: `step`, `lat`, `lon` (degrees), `max_wind_ms`,
+            `surface_height_m` (where all are missing, the rule is left out), and in
+            `attrs["hours"]` the hours (T,) of all snapshots.
+        rules: What makes a track.
+
+    Returns:
+        Row numbers of the points of each track. Tracks may share their last point.
+    """
+    hours = np.asarray(centers.attrs["hours"], dtype=np.float64)
+    steps = centers["step"].to_numpy(dtype=np.int64)
+    positions = _Positions(centers["lat"].to_numpy(float), centers["lon"].to_numpy(float))
+    tracks = _follow(_pointers(hours, steps, positions, rules))
+    counts = _weights(hours, rules)[steps]
+    meets = [meets_rule * counts for meets_rule in _point_rules(centers, rules)]
+    kept = []
+    for track in tracks:
+        lasts = hours[steps[track[-1]]] - hours[steps[track[0]]]
+        if (
+            lasts >= rules.min_hours - SECOND
+            and _goes_far(track, positions, rules)
+            # A thousandth of a point: sums of hours are rounded.
+            and all(met[track].sum() >= rules.min_points - 1e-3 for met in meets)
+        ):
+            kept.append(track)
+    return kept
+
+
+def track_numbers(tracks: list[NDArray[np.intp]], num: int) -> NDArray[np.int64]:
+    """The track that each of so many candidates belongs to, -1 of those in none.
+
+    A last point that tracks share belongs to the one that goes on from it, else to the first.
+    """
+    numbers = np.full(num, -1, dtype=np.int64)
+    for number, track in enumerate(tracks):
+        numbers[track[:-1]] = number
+    for number, track in enumerate(tracks):
+        if numbers[track[-1]] < 0:
+            numbers[track[-1]] = number
+    return numbers
+
+
+class _Positions:
+    """Where the candidates are, to the six decimals that DetectNodes writes.
+
+    Attributes:
+        vectors: Unit vectors (N, 3).
+    """
+
+    def __init__(self, lat: FloatArray, lon: FloatArray) -> None:
+        self._lat, self._lon = (
+            [float(f"{value:.6f}") * math.pi / 180.0 for value in values.tolist()]
+            for values in (lat, lon)
+        )
+        self.vectors = np.array(
+            [
+                (math.cos(x) * math.cos(y), math.sin(x) * math.cos(y), math.sin(y))
+                for y, x in zip(self._lat, self._lon, strict=True)
+            ]
+        ).reshape(-1, 3)
+
+    def distance_deg(self, one: int, other: int) -> float:
+        """Great-circle distance between two candidates, degrees."""
+        lat1, lat2 = self._lat[one], self._lat[other]
+        cosine = math.sin(lat1) * math.sin(lat2) + math.cos(lat1) * math.cos(lat2) * math.cos(
+            self._lon[other] - self._lon[one]
+        )
+        return search_distance_deg(min(1.0, max(-1.0, cosine)))
+
+    def nearest(self, one: int, first: int, last: int) -> int:
+        """Of the candidates from `first` up to `last` the nearest to another one."""
+        x, y, z = (self.vectors[first:last] - self.vectors[one]).T
+        squares = x * x + y * y + z * z
+        tied = np.flatnonzero(squares == squares.min())
+        if tied.size == 1 or tied[0] == 0:
+            return first + int(tied[0])
+        ties = set(tied.tolist())
+        order = _search_order(self.vectors[first:last], self.vectors[one], list(range(x.size)), 0)
+        return first + next(number for number in order if number in ties)
+
+
+def _search_order(points: Any, place: Any, members: list[int], axis: int) -> Iterator[int]:
+    """The order in which a k-d tree, filled one point after the other, is searched from a place.
+
+    Only the first of equally near points counts, and the root before all.
+    """
+    if not members:
+        return
+    root, *others = members
+    split = points[root, axis]
+    low = [n for n in others if points[n, axis] < split]
+    high = [n for n in others if not points[n, axis] < split]
+    nearer, farther = (low, high) if place[axis] <= split else (high, low)
+    yield from _search_order(points, place, nearer, (axis + 1) % 3)
+    yield root
+    yield from _search_order(points, place, farther, (axis + 1) % 3)
+
+
+def _pointers(
+    hours: FloatArray, steps: NDArray[np.int64], positions: _Positions, rules: StitchRules
+) -> NDArray[np.int64]:
+    """Which candidate each one points to (N,), -1 of those that point to none."""
+    starts = np.searchsorted(steps, np.arange(hours.size + 1)).tolist()
+    pointers = np.full(steps.size, -1, dtype=np.int64)
+    for one, step in enumerate(steps.tolist()):
+        for later in range(step + 1, hours.size):
+            if hours[later] - hours[step] > rules.max_gap_hours + SECOND:
+                break
+            if starts[later] == starts[later + 1]:
+                continue
+            nearest = positions.nearest(one, starts[later], starts[later + 1])
+            if positions.distance_deg(one, nearest) <= rules.range_deg:
+                pointers[one] = nearest
+                break
+    return pointers
+
+
+def _follow(pointers: NDArray[np.int64]) -> list[NDArray[np.intp]]:
+    """Tracks along the pointers, each pointer used once, from the earliest candidate on."""
+    left = pointers.tolist()
+    tracks = []
+    for start in range(len(left)):
+        track, point = [start], start
+        while left[point] >= 0:
+            point, left[point] = left[point], -1
+            track.append(point)
+        if len(track) > 1:
+            tracks.append(np.array(track, dtype=np.intp))
+    return tracks
+
+
+def _weights(hours: FloatArray, rules: StitchRules) -> FloatArray:
+    """How many points 6 h apart a point of each snapshot (T,) stands for.
+
+    Half the time to the snapshots before and after; at an end, and beside a hole in the archive,
+    the usual time instead, which is the median, at least 6 h.
+    """
+    if not rules.count_by_hours or hours.size < 2:
+        return np.ones(hours.size)
+    gaps = np.diff(hours)
+    usual = float(np.median(gaps))
+    gaps = np.minimum(gaps, max(usual, 6.0))
+    before, after = np.append(gaps[0], gaps), np.append(gaps, gaps[-1])
+    return np.asarray(0.5 * (before + after) / 6.0)
+
+
+def _point_rules(centers: pd.DataFrame, rules: StitchRules) -> list[NDArray[np.bool_]]:
+    """Which points (N,) are windy, not too far north, not too far south, and low."""
+    wind = _as_written(centers["max_wind_ms"])
+    lat = np.round(centers["lat"].to_numpy(float), 6)
+    height = centers["surface_height_m"].to_numpy(float)
+    met = [
+        wind >= rules.min_wind_ms,
+        lat <= rules.max_latitude_deg,
+        lat >= -rules.max_latitude_deg,
+    ]
+    if not np.isnan(height).all():
+        met.append(_as_written(height) <= rules.max_height_m)
+    return met
+
+
+def _as_written(values: Any) -> FloatArray:
+    """Numbers to the seven digits that DetectNodes writes."""
+    return np.array([float(f"{value:.6e}") for value in values])
+
+
+def _goes_far(track: NDArray[np.intp], positions: _Positions, rules: StitchRules) -> bool:
+    """Whether a track is long enough, from end to end and along its way."""
+    first, last = int(track[0]), int(track[-1])
+    if positions.distance_deg(first, last) < rules.min_end_distance_deg:
+        return False
+    if rules.min_length_deg == 0.0:
+        return True
+    legs = zip(track[:-1].tolist(), track[1:].tolist(), strict=True)
+    return sum(positions.distance_deg(one, other) for one, other in legs) >= rules.min_length_deg

@@ -1,0 +1,1 @@
+"""Atmospheric rivers: rule sets, and the measures of their shape."""
