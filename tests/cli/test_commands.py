@@ -122,6 +122,12 @@ def test_benchmarks_run_and_give_figures(capsys, tmp_path):
     small = ["--shards.height", "24", "--shards.width", "36", "--shards.num-samples", "4"]
     forms = figures(capsys, "bench", "shards", "--folder", tmp_path, *small)["forms"]
     assert len(forms) >= 3
+    small = ["--synthesize.height", "48", "--synthesize.width", "72"]
+    small += ["--synthesize.num-snapshots", "2"]
+    small += ["--skill.cyclones", "sc18", "--skill.rivers", "sc18", "tempest"]
+    scores = figures(capsys, "bench", "rules", *small)
+    assert set(scores["rivers"]) == {"sc18", "tempest"}
+    assert "POD" in run(capsys, "bench", "rules", *small)[1]
     small = ["--step.height", "32", "--step.width", "48", "--step.num-steps", "1"]
     code, out, _ = run(capsys, "bench", "step", *small)
     assert code == 0

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from exastorm.networks.losses import class_weights, weighted_cross_entropy
+from exastorm.networks.losses import class_weights, soft_cross_entropy, weighted_cross_entropy
 
 PAPER_FREQUENCIES = [0.982, 0.00071, 0.017]
 
@@ -76,3 +76,64 @@ def test_half_precision_logits_lose_in_single():
     )
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(6.1e-6, rel=0.02)
+
+
+WEIGHTS = torch.tensor([0.0218, 0.8120, 0.1662])
+
+
+def one_hot(labels):
+    return torch.nn.functional.one_hot(labels, 3).movedim(-1, 1).float()
+
+
+def test_certain_soft_labels_lose_as_hard_ones_bit_for_bit():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 3, 9, 14, generator=generator)
+    labels = torch.randint(0, 3, (2, 9, 14), generator=generator)
+    each_class = one_hot(labels) * WEIGHTS[:, None, None]
+    # Two pixels without a label.
+    each_class[:, :, 3, 5] = 0
+    each_pixel = each_class.sum(dim=1)
+    labels[:, 3, 5] = -1
+    for total in (None, torch.tensor(37.0)):
+        hard, soft = (logits.clone().requires_grad_() for _ in range(2))
+        hard_loss = weighted_cross_entropy(hard, labels, each_pixel, total)
+        soft_loss = soft_cross_entropy(soft, each_class, total)
+        assert soft_loss.item() == hard_loss.item()
+        hard_loss.backward()
+        soft_loss.backward()
+        assert torch.equal(hard.grad, soft.grad)
+
+
+def test_soft_loss_by_hand():
+    # The pixel of the test above, to equal shares of two classes of weights 3 and 1:
+    # (0.5 x 3 x 0.3133 + 0.5 x 1 x 1.3133) / (0.5 x 3 + 0.5 x 1) = 0.5633.
+    logits = torch.tensor([[[[1.0]], [[0.0]]]])
+    loss = soft_cross_entropy(logits, torch.tensor([[[[1.5]], [[0.5]]]]))
+    assert loss.item() == pytest.approx(0.5633, abs=1e-4)
+    assert soft_cross_entropy(logits, torch.zeros(1, 2, 1, 1)).item() == 0
+
+
+def test_soft_loss_is_the_hard_one_over_the_members_of_an_ensemble():
+    # Four class maps side by side as four samples, or their shares in one.
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(1, 3, 6, 8, generator=generator)
+    members = torch.randint(0, 3, (4, 6, 8), generator=generator)
+    hard = weighted_cross_entropy(logits.expand(4, -1, -1, -1), members, WEIGHTS[members])
+    shares = one_hot(members).mean(dim=0, keepdim=True)
+    soft = soft_cross_entropy(logits, shares * WEIGHTS[:, None, None])
+    assert soft.item() == pytest.approx(hard.item(), rel=1e-6)
+
+
+def test_soft_loss_is_least_at_the_weighted_probabilities():
+    # As with hard labels the best share of a class is p_k w_k / sum_j p_j w_j: what the decision
+    # is tuned for holds for both.
+    probabilities = torch.tensor([0.9, 0.04, 0.06])
+    weighted = (probabilities * WEIGHTS)[None, :, None, None]
+    logits = weighted.log().requires_grad_()
+    least = soft_cross_entropy(logits, weighted)
+    least.backward()
+    assert logits.grad.abs().max() < 1e-6
+    for k in range(3):
+        moved = logits.detach().clone()
+        moved[0, k] += 0.1
+        assert soft_cross_entropy(moved, weighted) > least

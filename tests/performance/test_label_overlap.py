@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from exastorm.labels.cyclones.extent import Extent
+from exastorm.labels.cyclones.extent import Extent, Sc18MaskRules
 from exastorm.performance.label_overlap import Overlap, cyclone_overlap, pooled_iou, river_overlap
 
 
@@ -18,21 +18,25 @@ def test_rivers_under_true_cyclones_count_for_nothing():
     assert river_overlap(mask, truth) == Overlap(2, 2, 1)
 
 
+def overlap(extents, true_cells, form="corrected", chosen=None):
+    chosen = np.ones(len(extents), dtype=bool) if chosen is None else np.array(chosen)
+    return cyclone_overlap(extents, chosen, true_cells, Sc18MaskRules(form=form), (2, 6))
+
+
 def test_cyclones_that_overlap_count_their_cells_once():
     extents = [Extent((0, 0, 0, 0), (cells(3, 4, 5),)), Extent((0, 0, 0, 0), (cells(5, 6),))]
-    assert cyclone_overlap(extents, cells(4, 5, 9), (2, 6), "corrected") == Overlap(3, 4, 2)
-    assert cyclone_overlap([], cells(4), (2, 6), "corrected") == Overlap(1, 0, 0)
+    assert overlap(extents, cells(4, 5, 9)) == Overlap(3, 4, 2)
+    assert overlap([], cells(4)) == Overlap(1, 0, 0)
+    assert overlap(extents, cells(), chosen=[False, True]) == Overlap(0, 2, 0)
 
 
 def test_the_exact_form_composes_the_mask_as_the_script_does():
-    # Every storm but the last keeps its first group (TMQ) alone; the last has the union of all.
-    box = (0, 2, 0, 6)
-    first = Extent(box, (cells(0), cells(1), cells(), cells()))
-    last = Extent(box, (cells(8), cells(9), cells(), cells()))
-    both = cyclone_overlap([first, last], cells(0, 1, 8, 9), (2, 6), "exact")
-    assert both.num_found < 4
-    alone = cyclone_overlap([last], cells(0, 1, 8, 9), (2, 6), "exact")
-    assert alone == Overlap(4, 2, 2)
+    # Every storm but the last keeps its first group (TMQ), here cell 0, alone; the last has the
+    # union of all in its box, columns 2 to 5: cells 8 and 9 of the second row.
+    first = Extent((0, 2, 0, 2), (cells(0), cells(1), cells(), cells()))
+    last = Extent((0, 2, 2, 6), (cells(8), cells(9), cells(), cells()))
+    assert overlap([first, last], cells(0, 1, 8, 9), "exact") == Overlap(4, 3, 3)
+    assert overlap([first, last], cells(0, 1, 8, 9), "exact", [False, True]) == Overlap(4, 2, 2)
 
 
 def test_snapshots_are_pooled_before_the_score_is_made():

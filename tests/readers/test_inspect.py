@@ -147,7 +147,14 @@ def test_jobs_follow_from_the_fields():
     assert works(["TMQ"])["label atmospheric rivers (sc18)"]
     assert not works(["TMQ"])["segment with the 5-channel network"]
     assert works(DEMO_CHANNELS)["segment with the 5-channel network"]
-    assert all(works(CHANNEL_NAMES).values())
+    optional = ("IVTX", "IVTY", "Z300", "Z500")
+    assert all(works((*CHANNEL_NAMES, *optional)).values())
+    lacking = [name for name, there in works(CHANNEL_NAMES).items() if not there]
+    assert lacking == [
+        "label atmospheric rivers (tempest, bard)",
+        "label atmospheric rivers (guan_waliser)",
+        "label tropical cyclones (tempest-era5)",
+    ]
     assert not any(works([]).values())
 
 
@@ -157,12 +164,21 @@ def test_a_job_on_less_says_so():
     assert job.remark == "with TMQ, U850, V850"
 
 
-@pytest.mark.parametrize("lacking", ["TMQ", "PSL", "U850", "V850", "T200", "T500", "Z200", "PRECT"])
-def test_labeling_is_possible_where_the_labels_say_it_is(lacking):
-    fields = [name for name in CHANNEL_NAMES if name != lacking]
-    plan = make_plan(fields, LabelSettings(), 0.25)
-    assert works(fields)["label atmospheric rivers (sc18)"] == (plan.rivers is not None)
-    assert works(fields)["label tropical cyclones (sc18)"] == (plan.cyclones is not None)
+EVERYTHING = (*CHANNEL_NAMES, "IVTX", "IVTY", "Z300", "Z500", "U10", "V10")
+CYCLONE_RULES = ("sc18", "teca", "tempest-cam", "tempest-era5")
+RIVER_RULES = ("sc18", "tempest", "guan_waliser", "bard")
+
+
+@pytest.mark.parametrize("lacking", ["TMQ PRECT U850 V850", "PSL", "U850", "T200", "Z200 Z300", "IVTX"])
+@pytest.mark.parametrize("rules", [*zip(CYCLONE_RULES, RIVER_RULES, strict=True)])
+def test_labeling_is_possible_where_the_labels_say_it_is(lacking, rules):
+    fields = [name for name in EVERYTHING if name not in lacking.split()]
+    plan = make_plan(fields, LabelSettings(cyclones=rules[0], rivers=rules[1]), 0.25)
+    said = {name: there for name, there in works(fields).items() if name.startswith("label")}
+    (cyclones,) = [there for name, there in said.items() if "cyclones" in name and rules[0] in name]
+    (rivers,) = [there for name, there in said.items() if "rivers" in name and rules[1] in name]
+    assert cyclones == (plan.cyclones is not None)
+    assert rivers == (plan.rivers is not None)
 
 
 @pytest.mark.real_data
@@ -176,5 +192,6 @@ def test_a_real_model_with_a_wrong_unit_is_refused_and_read_when_told(real_file)
     assert not report.grid.is_regular
     assert all(f.outside_share == 0.0 for f in report.fields)
     assert [job.name for job in report.jobs if not job.works] == [
-        "segment with the 16-channel network"
+        "label tropical cyclones (tempest-era5)",
+        "segment with the 16-channel network",
     ]

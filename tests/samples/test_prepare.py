@@ -220,17 +220,17 @@ def test_prepared_folder_is_not_overwritten_unasked(archive, labels, prepared, t
 def test_interrupted_run_leaves_no_index_and_the_next_one_clears_up(
     archive, labels, tmp_path, monkeypatch
 ):
-    from exastorm.samples import shards
+    from exastorm.samples import writing
 
-    real, calls = shards.ShardWriter.append, []
+    real, calls = writing.ShardWriter.append, []
 
-    def stop_at_ten(self, field, label):
+    def stop_at_ten(self, *sample):
         calls.append(1)
         if len(calls) == 10:
             raise KeyboardInterrupt
-        real(self, field, label)
+        real(self, *sample)
 
-    monkeypatch.setattr(shards.ShardWriter, "append", stop_at_ten)
+    monkeypatch.setattr(writing.ShardWriter, "append", stop_at_ten)
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
         prepare_samples(archive, labels, out, SETTINGS)

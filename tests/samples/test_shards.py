@@ -89,7 +89,7 @@ def test_shard_cut_short_while_open_is_named(own_copy):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 2}, "must be version 1, got 2"),
+        ({"version": 3}, "must be version 1 or 2, got 3"),
         ({"format": "other"}, "must say"),
         ({"times": []}, r"times must have \d+ entries, got 0"),
         ({"lat": [0.0]}, "lat must have 6 entries, got 1"),

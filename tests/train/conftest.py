@@ -11,8 +11,12 @@ from exastorm.samples.settings import PrepareSettings
 NUM_LAT, NUM_LON, NUM_TIMES = 16, 24, 40
 
 
-def make_samples(folder, *, seed=0, wrong=None, num_lon=NUM_LON):
-    """Rivers where the smoothed moisture is high, cyclones where the smoothed pressure is low."""
+def make_samples(folder, *, seed=0, wrong=None, num_lon=NUM_LON, thresholds=None):
+    """Rivers where the smoothed moisture is high, cyclones where the smoothed pressure is low.
+
+    With thresholds (how far from the usual ones each member of an ensemble has them) there are soft
+    labels too.
+    """
     generator = np.random.default_rng(seed)
     noise = generator.normal(size=(2, NUM_TIMES, NUM_LAT, num_lon))
     smooth = ndimage.gaussian_filter(
@@ -31,8 +35,18 @@ def make_samples(folder, *, seed=0, wrong=None, num_lon=NUM_LON):
         fields.update(wrong)
     dataset = mock_dataset(fields, NUM_LAT, num_lon, NUM_TIMES, step_hours=12)
     labels = dataset[["time", "lat", "lon"]].assign(class_map=(DIMS, classes, CLASS_ATTRS))
+    if thresholds is not None:
+        flags = {
+            "cyclone_share": [smooth[1] < -1.8 - t for t in thresholds],
+            "river_share": [smooth[0] > 1.2 + t for t in thresholds],
+        }
+        labels = labels.assign({name: (DIMS, np.mean(f, axis=0)) for name, f in flags.items()})
     settings = PrepareSettings(
-        channels=("TMQ", "PSL"), split_fractions=(0.6, 0.2, 0.2), block_days=1, gap_hours=0
+        channels=("TMQ", "PSL"),
+        split_fractions=(0.6, 0.2, 0.2),
+        block_days=1,
+        gap_hours=0,
+        soft_labels=thresholds is not None,
     )
     prepare_samples(dataset, labels, folder, settings)
     return folder

@@ -24,6 +24,7 @@ from exastorm.train.settings import TrainSettings
         ({"seed": -1}, "seed must be from 0 .*, got -1"),
         ({"schedule": "linear"}, "schedule must be one of constant, cosine, got 'linear'"),
         ({"weight_law": "x"}, "weight_law must be one of none, inverse, inverse_sqrt, got 'x'"),
+        ({"targets": "fuzzy"}, "targets must be one of hard, soft, got 'fuzzy'"),
         ({"device": "tpu"}, "device must be one of auto, cpu, cuda, got 'tpu'"),
     ],
 )

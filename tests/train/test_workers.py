@@ -4,31 +4,40 @@ import pytest
 import torch
 
 from exastorm.networks.deeplab import DeepLab
-from exastorm.networks.losses import weighted_cross_entropy
+from exastorm.networks.losses import soft_cross_entropy, weighted_cross_entropy
 from exastorm.samples.dataset import Batch
 from exastorm.train.device import plan_compute
 from exastorm.train.settings import TrainSettings
 from exastorm.train.workers import BatchWorkers, cut
 
 
-def batch(num_samples=3):
+def batch(num_samples=3, soft=False):
     generator = torch.Generator().manual_seed(0)
     size = (num_samples, 16, 24)
+    weight_size = (num_samples, 3, 16, 24) if soft else size
+    scale = torch.tensor([1.0, 10.0, 0.1])[:num_samples].reshape(-1, *[1] * (len(weight_size) - 1))
     return Batch(
         field=torch.randn(num_samples, 2, 16, 24, generator=generator, dtype=torch.float64),
         label=torch.randint(0, 3, size, generator=generator),
         # Samples of very different weight: parts must not be averaged as if they were alike.
-        weight=torch.rand(size, generator=generator)
-        * torch.tensor([1.0, 10.0, 0.1])[:num_samples, None, None],
+        weight=torch.rand(weight_size, generator=generator) * scale,
     )
 
 
-@pytest.mark.parametrize("num_workers", [1, 2, 3, 8])
-def test_gradients_are_those_of_the_whole_batch(num_workers):
+def whole_loss(logits, whole):
+    if whole.is_soft:
+        return soft_cross_entropy(logits, whole.weight)
+    return weighted_cross_entropy(logits, whole.label, whole.weight)
+
+
+@pytest.mark.parametrize(
+    ("num_workers", "soft"), [(1, False), (2, False), (3, False), (8, False), (1, True), (2, True)]
+)
+def test_gradients_are_those_of_the_whole_batch(num_workers, soft):
     torch.manual_seed(0)
     network = DeepLab(2, 3, 24, "compact").double()
-    whole = batch()
-    loss = weighted_cross_entropy(network(whole.field), whole.label, whole.weight)
+    whole = batch(soft=soft)
+    loss = whole_loss(network(whole.field), whole)
     expected = torch.autograd.grad(loss, list(network.parameters()))
     with BatchWorkers(num_workers, threads_each=1) as workers:
         got = workers.forward_backward(network, whole)

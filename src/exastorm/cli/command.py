@@ -46,12 +46,24 @@ class Command:
     json: bool = False
     """Print the figures as JSON."""
 
+    @classmethod
+    def preset_sections(cls, name: str | None) -> dict[str, Any]:
+        """Settings that a preset stands for, by section; options and settings files win over it."""
+        assert name is None or not hasattr(cls, "preset"), f"{cls.__name__} lacks its presets"
+        return {}
+
     def run(self) -> Outcome:
         """Do the work."""
         raise AssertionError(f"{type(self).__name__} lacks run()")
 
 
-SHORT_OPTIONS = {"--skip-bad": "--read.skip-bad"}
+SHORT_OPTIONS = {
+    "--skip-bad": "--read.skip-bad",
+    "--tc": "--label.cyclones",
+    "--ar": "--label.rivers",
+    "--scheduler": "--label.scheduler",
+    "--soft": "--label.soft",
+}
 """Options that can be given without their section."""
 
 AnyCommand = TypeVar("AnyCommand", bound=Command)
@@ -63,20 +75,28 @@ OnePath = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
 """One path, given first."""
 
 
-def config_argument(argv: list[str]) -> str | None:
-    """The value of `--config` in an argument list, before the rest is parsed."""
+def long_option(word: str) -> str:
+    """An option with its section, where it was given without, with or without `=value`."""
+    name, equals, value = word.partition("=")
+    return SHORT_OPTIONS.get(name, name) + equals + value
+
+
+def option_value(argv: list[str], option: str) -> str | None:
+    """The value of an option in an argument list, before the rest is parsed."""
     for i, word in enumerate(argv):
-        if word == "--config" and i + 1 < len(argv):
+        if word == option and i + 1 < len(argv):
             return argv[i + 1]
-        if word.startswith("--config="):
+        if word.startswith(f"{option}="):
             return word.split("=", 1)[1]
     return None
 
 
-def defaults(cls: type[AnyCommand], config: str | None) -> AnyCommand:
-    """A command with its defaults, the sections taken from a settings file where it has them."""
+def defaults(
+    cls: type[AnyCommand], config: str | None, preset: dict[str, Any] | None = None
+) -> AnyCommand:
+    """A command with its defaults: sections from a settings file, and under those from a preset."""
     sections = tuple(f.name for f in dataclasses.fields(cls) if f.name in SECTIONS)
-    values: dict[str, Any] = load_sections(config, sections) if config else {}
+    values: dict[str, Any] = load_sections(config, sections, preset or {})
     for field in dataclasses.fields(cls):
         has_default = (
             field.default is not dataclasses.MISSING
@@ -96,13 +116,14 @@ def parse(cls: type[AnyCommand], name: str, argv: list[str]) -> AnyCommand:
         SystemExit: With code 0 after --help.
     """
     box = io.StringIO()
+    config = option_value(argv, "--config") or cls.default_config
     try:
         with contextlib.redirect_stderr(box):
             command = tyro.cli(
                 cls,
                 prog=f"exastorm {name}",
-                args=[SHORT_OPTIONS.get(word, word) for word in argv],
-                default=defaults(cls, config_argument(argv) or cls.default_config),
+                args=[long_option(word) for word in argv],
+                default=defaults(cls, config, cls.preset_sections(option_value(argv, "--preset"))),
                 description=f"{inspect.getdoc(cls)}\n\nExample: {cls.example}",
                 config=(tyro.conf.FlagCreatePairsOff,),
                 console_outputs=True,

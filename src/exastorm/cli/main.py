@@ -15,6 +15,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "synthesize": ("synthesize", "Synthesize", "write a made-up climate with known storms"),
     "inspect": ("inspect", "Inspect", "say what an archive holds and which jobs it allows"),
     "label": ("label", "Label", "mark tropical cyclones and atmospheric rivers by heuristics"),
+    "explain": ("explain", "Explain", "tell why a place is labeled or not, criterion by criterion"),
     "prepare": ("prepare", "Prepare", "turn an archive and its labels into training shards"),
     "train": ("train", "Train", "train a segmentation network"),
     "evaluate": ("evaluate", "Evaluate", "score a network or masks against labels"),

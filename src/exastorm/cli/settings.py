@@ -55,26 +55,39 @@ def find_config(name: str) -> Path:
     )
 
 
-def load_sections(name: str, wanted: tuple[str, ...] | None = None) -> dict[str, Any]:
+def load_sections(
+    name: str | None,
+    wanted: tuple[str, ...] | None = None,
+    under: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     """Settings of the sections of a file, checked.
 
     Args:
-        name: Path of a YAML file or name of a shipped one.
+        name: Path of a YAML file or name of a shipped one; None for no file.
         wanted: Sections to build; None builds every section of the file. All section names are
             checked in any case.
+        under: Settings by section that hold where the file does not say otherwise.
 
     Raises:
         InputError: For unknown sections or keys, or wrong values, with their path.
     """
-    path = find_config(name)
-    values = read_yaml(path)
+    path = None if name is None else find_config(name)
+    values = {} if path is None else read_yaml(path)
     for section in values:
         if section not in SECTIONS:
             raise InputError(
                 f"unknown section {section!r}{suggestion(str(section), SECTIONS)}", file=path
             )
+    merged = merge(under or {}, {section: content or {} for section, content in values.items()})
     return {
-        section: from_dict(section_class(section), content or {}, path)
-        for section, content in values.items()
+        section: from_dict(section_class(section), content, path)
+        for section, content in merged.items()
         if wanted is None or section in wanted
     }
+
+
+def merge(under: Any, over: Any) -> Any:
+    """Nested mappings as one; where both have a value, the one that lies over counts."""
+    if not (isinstance(under, dict) and isinstance(over, dict)):
+        return over
+    return {key: merge(under.get(key, {}), over.get(key, under.get(key))) for key in under | over}

@@ -7,6 +7,7 @@ whole. So the result depends neither on the blocks, nor on the workers, nor on h
 files are cut.
 """
 
+import itertools
 import zlib
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,14 @@ import exastorm
 from exastorm.errors import InputError
 from exastorm.labels.blocks import Block, BlockFolder, write_block
 from exastorm.labels.output import LabelSummary, finish_labels
+from exastorm.labels.rule_sets import Fields
 from exastorm.labels.settings import LabelSettings
 from exastorm.labels.snapshot import Plan, find_in_snapshot, make_plan
 from exastorm.labels.storage import check_out
 from exastorm.labels.workers import run_jobs
 from exastorm.physics.surroundings import Surroundings
 from exastorm.progress import ProgressBar
+from exastorm.readers.assembly import STILL_FIELDS
 from exastorm.readers.schema import DIMS, check_dataset, field_names
 
 BLOCK_BYTES = 128 * 2**20
@@ -52,18 +55,22 @@ def label_archive(
     # Whole, since the workers of a cluster may stand in another folder.
     out = Path(out).absolute()
     check_out(out)
-    plan = _checked_plan(dataset, settings)
+    plan = checked_plan(dataset, settings)
     needed = dataset[list(plan.fields)]
     blocks = cut_blocks(needed, settings.block_size)
     folder = BlockFolder(out, _signature(needed, settings, plan, blocks))
     todo = [block for block in blocks if not folder.is_done(block)]
-    jobs = ((needed.isel(time=slice(*b)), b, folder.file(b), plan) for b in todo)
+    # A lazy archive goes to every process once and whole: of a thousand files each slice of it
+    # would carry all. One in memory goes in slices.
+    is_lazy = any(array.chunks for array in needed.data_vars.values())
+    shared = (needed if is_lazy else None, plan)
+    jobs = ((None if is_lazy else needed.isel(time=slice(*b)), b, folder.file(b)) for b in todo)
     # No process for less than a block.
     num_workers = min(settings.num_workers, len(todo))
     try:
         with ProgressBar("label", sum(b.stop - b.start for b in todo)) as bar:
             for block in run_jobs(
-                label_block, jobs, num_workers=num_workers, scheduler=settings.scheduler
+                label_block, shared, jobs, num_workers=num_workers, scheduler=settings.scheduler
             ):
                 bar.advance(block.stop - block.start)
     except InputError as error:
@@ -77,8 +84,12 @@ def label_archive(
     return summary
 
 
-def _checked_plan(dataset: xr.Dataset, settings: LabelSettings) -> Plan:
-    """What can be labeled, of an archive in the schema."""
+def checked_plan(dataset: xr.Dataset, settings: LabelSettings) -> Plan:
+    """What can be labeled, of an archive in the schema.
+
+    Raises:
+        InputError: If it is not in the schema, has no snapshot, or allows neither class.
+    """
     source = dataset.attrs.get("source")
     check_dataset(dataset, source)
     if dataset.sizes["time"] == 0:
@@ -90,7 +101,8 @@ def _checked_plan(dataset: xr.Dataset, settings: LabelSettings) -> Plan:
             "nothing to label: " + "; ".join(f"{k} {v}" for k, v in plan.notes.items()), file=source
         )
     for name in plan.fields:
-        if dataset[name].dims != DIMS:
+        still = name in STILL_FIELDS and dataset[name].dims == DIMS[1:]
+        if dataset[name].dims != DIMS and not still:
             raise InputError(
                 f"must have dimensions {DIMS}, got {dataset[name].dims}", file=source, variable=name
             )
@@ -105,7 +117,10 @@ def cut_blocks(dataset: xr.Dataset, block_size: int | None) -> list[Block]:
     """
     num_times = dataset.sizes["time"]
     if block_size is None:
-        chunk = max([1, *dataset.chunksizes.get("time", ())])
+        # Not the dataset's own: fields from different files may have different chunks.
+        chunk = max(
+            [1, *(n for a in dataset.data_vars.values() for n in a.chunksizes.get("time", ()))]
+        )
         chunk_bytes = max(1, dataset.nbytes // num_times * chunk)
         block_size = chunk * max(1, BLOCK_BYTES // chunk_bytes)
     starts = range(0, num_times, block_size)
@@ -117,8 +132,11 @@ def _signature(
 ) -> dict[str, Any]:
     """What must be the same for finished blocks to be used again."""
     times = " ".join(str(time) for time in dataset["time"].values)
-    ends = dataset.isel(time=[0, -1])
-    checksums = {name: zlib.crc32(ends[name].values.tobytes()) for name in plan.fields}
+    ends = [dataset.isel(time=step).load() for step in (0, -1)]
+    checksums = {
+        name: [zlib.crc32(np.ascontiguousarray(end[name].values).data) for end in ends]
+        for name in plan.fields
+    }
     return {
         "version": exastorm.__version__,
         "source": str(dataset.attrs.get("source", "")),
@@ -134,31 +152,62 @@ def _signature(
     }
 
 
-def label_block(dataset: xr.Dataset, block: Block, path: Path, plan: Plan) -> Block:
+def label_block(
+    archive: xr.Dataset | None, plan: Plan, snapshots: xr.Dataset | None, block: Block, path: Path
+) -> Block:
     """Read one block, find what it holds and put that on disk.
 
     Args:
-        dataset: The block's snapshots of the fields that the plan names.
+        archive: The fields that the plan names, of all snapshots; None where `snapshots` are given.
+        plan: What to look for.
+        snapshots: The same of the block's snapshots alone; None where the archive is given.
         block: Which snapshots of the archive these are.
         path: Where the block goes.
-        plan: What to look for.
 
     Raises:
         InputError: If a field of a snapshot is wholly missing.
     """
-    dataset = dataset.load()
-    grid = Surroundings.of(dataset["lat"].values, dataset["lon"].values)
+    if snapshots is None:
+        assert archive is not None
+        snapshots = archive.isel(time=slice(*block))
+    grid = Surroundings.of(snapshots["lat"].values, snapshots["lon"].values)
     finds = []
-    for step, time in enumerate(dataset["time"].values):
-        fields = {name: dataset[name].values[step] for name in plan.fields}
-        for name, values in fields.items():
-            if not np.isfinite(values).any():
-                raise InputError(
-                    "has no value at this time",
-                    file=dataset.attrs.get("source"),
-                    variable=name,
-                    time=time,
-                )
-        finds.append(find_in_snapshot(fields, grid, plan))
+    for start, stop in itertools.pairwise(_cuts_between_chunks(snapshots)):
+        loaded = snapshots.isel(time=slice(start, stop)).load()
+        for step in range(stop - start):
+            fields = snapshot_fields(loaded, step, plan.fields)
+            finds.append(find_in_snapshot(fields, grid, plan))
     write_block(path, finds)
     return block
+
+
+def _cuts_between_chunks(dataset: xr.Dataset) -> list[int]:
+    """Where the time axis can be cut without cutting a chunk of any field, both ends too.
+
+    Chunks that are read one by one need less memory than a block, and are not copied together.
+    """
+    num_times = dataset.sizes["time"]
+    lengths = [array.chunksizes.get("time") for array in dataset.data_vars.values()]
+    ends = [set(itertools.accumulate(steps)) for steps in lengths if steps]
+    return [0, *sorted(set.intersection(*ends))] if ends else [0, num_times]
+
+
+def snapshot_fields(dataset: xr.Dataset, step: int, names: tuple[str, ...]) -> Fields:
+    """Fields of one snapshot of a dataset that is in memory, (H, W) each.
+
+    Raises:
+        InputError: If a field is wholly missing.
+    """
+    fields = {}
+    for name in names:
+        values = dataset[name].values
+        fields[name] = values if values.ndim == 2 else values[step]
+        # Row by row: the first one nearly always tells.
+        if not any(np.isfinite(row).any() for row in fields[name]):
+            raise InputError(
+                "has no value at this time",
+                file=dataset.attrs.get("source"),
+                variable=name,
+                time=dataset["time"].values[step],
+            )
+    return fields

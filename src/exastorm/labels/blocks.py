@@ -7,6 +7,7 @@ whether the finished blocks belong to the same archive, rules and version.
 """
 
 import json
+import secrets
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -65,31 +66,35 @@ class BlockFolder:
 
 def write_block(path: Path, finds: list[Finds]) -> None:
     """Put a finished block in its place."""
-    # A name that is never read: the block appears under its own only when it is whole.
-    partial = path.with_suffix(".writing.npz")
+    # A name that is never read: the block appears under its own only when it is whole. One of its
+    # own each time: a worker that was given up may still be writing when another takes over.
+    partial = path.with_suffix(f".{secrets.token_hex(4)}.writing.npz")
     extents = [extent for snapshot in finds for extent in snapshot.extents]
     groups = [cells for extent in extents for cells in extent.groups]
     shares = [s.river_share for s in finds if s.river_share is not None]
     centers = np.array([c for snapshot in finds for c in snapshot.centers], dtype=float)
-    np.savez_compressed(
-        partial,
-        shape=np.array(finds[0].rivers.shape),
-        river_bits=np.packbits(np.stack([s.rivers for s in finds]).reshape(len(finds), -1), axis=1),
-        num_rivers=np.array([s.num_rivers for s in finds]),
-        member_rivers=np.array([s.member_rivers for s in finds], dtype=int),
-        num_centers=np.array([len(s.centers) for s in finds]),
-        centers=centers.reshape(-1, len(CycloneCenter._fields)),
-        boxes=np.array([extent.box for extent in extents], dtype=int).reshape(-1, 4),
-        num_cells=np.array([cells.size for cells in groups], dtype=int),
-        cells=np.concatenate([np.empty(0, dtype=np.int32), *groups]),
-        **({"river_share": np.stack(shares)} if shares else {}),
-    )
+    arrays: dict[str, Any] = {
+        "shape": np.array(finds[0].rivers.shape),
+        "river_bits": np.packbits(np.stack([s.rivers.ravel() for s in finds]), axis=1),
+        "num_rivers": np.array([s.num_rivers for s in finds]),
+        "member_rivers": np.array([s.member_rivers for s in finds], dtype=int),
+        "num_centers": np.array([len(s.centers) for s in finds]),
+        "centers": centers.reshape(-1, len(CycloneCenter._fields)),
+        "boxes": np.array([extent.box for extent in extents], dtype=int).reshape(-1, 4),
+        "num_cells": np.array([cells.size for cells in groups], dtype=int),
+        "cells": np.concatenate([np.empty(0, dtype=np.int32), *groups]),
+    }
+    if shares:
+        arrays["river_share"] = np.stack(shares)
+    np.savez_compressed(partial, **arrays)
     partial.replace(path)
 
 
 def read_array(path: Path, name: str) -> NDArray[Any]:
-    """One array of a block: `num_rivers` (T,), `num_centers` (T,), `member_rivers` (T, M) or
-    `centers` (N, number of fields of `CycloneCenter`).
+    """One array of a block, without reading the others.
+
+    They are `num_rivers` (T,), `num_centers` (T,), `member_rivers` (T, M) and `centers` (N, number
+    of fields of `CycloneCenter`).
     """
     with np.load(path) as block:
         return np.asarray(block[name])

@@ -5,10 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import dask.array as da
 import numpy as np
 import xarray as xr
-from dask.delayed import delayed
 from numpy.typing import NDArray
 
 from exastorm.grid import cell_areas_km2
@@ -17,16 +15,14 @@ from exastorm.labels.composition import compose_snapshot
 from exastorm.labels.cyclones.extent import num_groups
 from exastorm.labels.masks import rule_attrs
 from exastorm.labels.provenance import provenance
-from exastorm.labels.selection import Selection, select_storms, track_table
+from exastorm.labels.selection import select_storms, track_table
 from exastorm.labels.settings import LabelSettings
 from exastorm.labels.snapshot import Plan
-from exastorm.labels.storage import write_maps, write_tracks
+from exastorm.labels.storage import Layer, MapWriter, write_tracks
 from exastorm.physics.surroundings import Surroundings
-from exastorm.readers.schema import CLASS_ATTRS, DIMS, coordinate_attrs
-from exastorm.variables import CLASSES, NUM_CLASSES
-
-CHUNK_BYTES = 4 * 2**20
-"""A chunk of the output holds about this much before compression."""
+from exastorm.progress import track
+from exastorm.readers.schema import CLASS_ATTRS, coordinate_attrs
+from exastorm.variables import BACKGROUND, CLASSES, NUM_CLASSES
 
 TIME_UNITS = "hours since 1900-01-01 00:00:00"
 
@@ -101,11 +97,16 @@ def finish_labels(
     lat, lon = dataset["lat"].values, dataset["lon"].values
     spacing_deg = Surroundings.of(lat, lon).spacing_deg
     selection = select_storms(times, folder, blocks, plan, spacing_deg)
-    write_maps(_maps(dataset, settings, plan, folder, blocks, selection), out)
+    totals = ClassTotals(cell_areas_km2(lat, lon))
+    frame = _frame(dataset, settings, plan)
+    with MapWriter(out, frame, stored_layers(settings, plan)) as writer:
+        for block in track(blocks, "write labels"):
+            for layers in _composed(folder.file(block), plan, selection.of_block(block)):
+                writer.add(layers)
+                totals.record(layers["class_map"])
     tracks = out.with_name(f"{out.stem}.tracks.{settings.tracks}") if plan.cyclones else None
     if tracks is not None:
         write_tracks(track_table(times, selection), tracks)
-    pixels, area = _class_sums(folder, blocks, plan, selection, cell_areas_km2(lat, lon))
     rivers = sum(int(read_array(folder.file(b), "num_rivers").sum()) for b in blocks)
     member_rivers = sum(read_array(folder.file(b), "member_rivers").sum(axis=0) for b in blocks)
     names = [c.name for c in CLASSES]
@@ -118,8 +119,8 @@ def finish_labels(
         num_rivers=rivers,
         member_cyclones=tuple(_num_storms(member) for member in selection.members),
         member_rivers=tuple(np.asarray(member_rivers).tolist()),
-        pixel_shares=dict(zip(names, (pixels / pixels.sum()).tolist(), strict=True)),
-        area_shares=dict(zip(names, (area / area.sum()).tolist(), strict=True)),
+        pixel_shares=dict(zip(names, totals.pixel_shares(), strict=True)),
+        area_shares=dict(zip(names, totals.area_shares(), strict=True)),
         notes=plan.notes,
     )
 
@@ -145,36 +146,38 @@ def _composed(
         )
 
 
-def _layer(
-    name: str, path: Path, plan: Plan, chosen: tuple[NDArray[np.bool_], NDArray[np.bool_]]
-) -> NDArray[Any]:
-    """One map of all snapshots of a block, (T, H, W)."""
-    return np.stack([layers[name] for layers in _composed(path, plan, chosen)])
+class ClassTotals:
+    """Cells and area of each class over all snapshots."""
+
+    def __init__(self, cell_areas_km2: NDArray[np.float64]) -> None:
+        self._cell_areas_km2 = cell_areas_km2.ravel()
+        self._globe_km2 = float(cell_areas_km2.sum())
+        self._num_cells = np.zeros(NUM_CLASSES)
+        self._area_km2 = np.zeros(NUM_CLASSES)
+
+    def record(self, class_map: NDArray[np.int8]) -> None:
+        """Add one snapshot (H, W)."""
+        # Most cells are background, which is what remains.
+        stormy = np.flatnonzero(class_map != BACKGROUND)
+        classes = class_map.ravel()[stormy]
+        counts = np.bincount(classes, minlength=NUM_CLASSES)
+        sums = np.bincount(classes, self._cell_areas_km2[stormy], minlength=NUM_CLASSES)
+        counts[BACKGROUND] = class_map.size - stormy.size
+        sums[BACKGROUND] = self._globe_km2 - sums.sum()
+        self._num_cells += counts
+        self._area_km2 += sums
+
+    def pixel_shares(self) -> list[float]:
+        """Share of all cells (K,)."""
+        return list((self._num_cells / self._num_cells.sum()).tolist())
+
+    def area_shares(self) -> list[float]:
+        """Share of all area (K,)."""
+        return list((self._area_km2 / self._area_km2.sum()).tolist())
 
 
-def _class_sums(
-    folder: BlockFolder,
-    blocks: list[Block],
-    plan: Plan,
-    selection: Selection,
-    cell_areas_km2: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Cells and area (km2) of each class over all snapshots, (K,) each."""
-    pixels, area = np.zeros(NUM_CLASSES), np.zeros(NUM_CLASSES)
-    for block in blocks:
-        chosen = selection.of_block(block)
-        for layers in _composed(folder.file(block), plan, chosen):
-            counts = np.bincount(layers["class_map"].ravel(), minlength=NUM_CLASSES)
-            stormy = np.flatnonzero(layers["class_map"])
-            classes = layers["class_map"].ravel()[stormy]
-            sums = np.bincount(classes, cell_areas_km2.ravel()[stormy], minlength=NUM_CLASSES)
-            sums[0] = cell_areas_km2.sum() - sums.sum()
-            pixels, area = pixels + counts, area + sums
-    return pixels, area
-
-
-def layer_attrs(settings: LabelSettings, plan: Plan) -> dict[str, dict[str, Any]]:
-    """Name of each map that is stored, and its attributes."""
+def stored_layers(settings: LabelSettings, plan: Plan) -> dict[str, Layer]:
+    """The maps that are stored, by name."""
     attrs: dict[str, dict[str, Any]] = {
         "class_map": {"long_name": "weather event of each cell", **CLASS_ATTRS},
         "rule": {
@@ -188,43 +191,22 @@ def layer_attrs(settings: LabelSettings, plan: Plan) -> dict[str, dict[str, Any]
             " cyclones cover the cell",
             **SHARE_ATTRS,
         }
-    if plan.river_members or getattr(plan.rivers, "num_members", 0):
+    num_members: int = getattr(plan.rivers, "num_members", 0)
+    if plan.river_members or num_members > 0:
         attrs["river_share"] = {
             "long_name": "share of an ensemble of thresholds whose atmospheric rivers cover the"
             " cell",
             **SHARE_ATTRS,
         }
-    return attrs
+    return {
+        name: Layer(np.dtype(np.float32 if name.endswith("_share") else np.int8), found)
+        for name, found in attrs.items()
+    }
 
 
-def _maps(
-    dataset: xr.Dataset,
-    settings: LabelSettings,
-    plan: Plan,
-    folder: BlockFolder,
-    blocks: list[Block],
-    selection: Selection,
-) -> xr.Dataset:
-    """The maps as they will be stored, lazily from the blocks."""
-    shape = (dataset.sizes["lat"], dataset.sizes["lon"])
-    from_delayed: Any = da.from_delayed
-    concatenate: Any = da.concatenate
-    layers = {}
-    for name, attrs in layer_attrs(settings, plan).items():
-        dtype = np.dtype(np.float32 if name.endswith("_share") else np.int8)
-        # Chunks that do not depend on the blocks, so that the file does not either.
-        num_times = max(1, CHUNK_BYTES // (shape[0] * shape[1] * dtype.itemsize))
-        parts = [
-            from_delayed(
-                delayed(_layer)(name, folder.file(b), plan, selection.of_block(b)),
-                (b.stop - b.start, *shape),
-                dtype,
-            )
-            for b in blocks
-        ]
-        layers[name] = (DIMS, concatenate(parts).rechunk((num_times, *shape)), attrs)
-    maps = xr.Dataset(
-        layers,
+def _frame(dataset: xr.Dataset, settings: LabelSettings, plan: Plan) -> xr.Dataset:
+    """Coordinates of the maps, and what their file says about itself."""
+    frame = xr.Dataset(
         coords={
             "time": ("time", dataset["time"].values, {"standard_name": "time", "axis": "T"}),
             "lat": ("lat", dataset["lat"].values, coordinate_attrs("lat")),
@@ -232,9 +214,9 @@ def _maps(
         },
         attrs=provenance(dataset, settings, plan),
     )
-    maps["time"].encoding = {
+    frame["time"].encoding = {
         "units": TIME_UNITS,
         "calendar": dataset["time"].dt.calendar,
         "dtype": "float64",
     }
-    return maps
+    return frame

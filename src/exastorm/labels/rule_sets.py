@@ -7,7 +7,7 @@ all that was found in an archive, in the order of time, and is cheap.
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -72,6 +72,20 @@ class Verdict(NamedTuple):
         return all(check.passed for check in self.checks)
 
 
+class TrackVerdict(NamedTuple):
+    """What a rule set asks of the track that a candidate is part of.
+
+    Attributes:
+        rows: Row numbers of the track's candidates in the table, in the order of time; at least
+            the candidate's own.
+        checks: Each criterion that `select` applies to the track; the candidate belongs to a storm
+            where all are met.
+    """
+
+    rows: tuple[int, ...]
+    checks: tuple[Check, ...]
+
+
 class Rivers(NamedTuple):
     """The atmospheric rivers of one snapshot.
 
@@ -114,6 +128,17 @@ class CycloneRules(Protocol):
         self, fields: Fields, grid: Surroundings, lat: float, lon: float, within_deg: float
     ) -> list[Verdict]:
         """Verdicts on every candidate of one snapshot near a place, the nearest first."""
+
+
+@runtime_checkable
+class ExplainsTracks(Protocol):
+    """A rule set for tropical cyclones that tells why `select` takes or leaves a candidate."""
+
+    def longest_gap_hours(self) -> float:
+        """How far from a track's ends candidates still decide where it ends; 0 without tracks."""
+
+    def explain_track(self, centers: pd.DataFrame, row: int) -> TrackVerdict:
+        """The track of the candidate in a row of the table that `select` takes."""
 
 
 class RiverRules(Protocol):

@@ -112,7 +112,7 @@ def make_plan(available: Any, settings: LabelSettings, spacing_deg: float) -> Pl
             notes["tropical_cyclones"] = f"left out: {lacking}"
         else:
             fields |= {*asked.fields, *(available & set(MASK_FIELDS))}
-            notes |= asked.notes | _extent_notes(available)
+            notes |= {**asked.notes, **_extent_notes(available)}
     if rivers is None:
         notes["atmospheric_rivers"] = "left out by the settings"
     else:

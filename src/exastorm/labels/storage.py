@@ -1,16 +1,25 @@
 """Puts class maps and tables of tracks on disk, whole or not at all, in the same bytes always."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, NamedTuple, Self
 
-import dask
+import dask.array as da
+import netCDF4
+import numpy as np
 import pandas as pd
 import xarray as xr
+from numpy.typing import NDArray
 
 from exastorm.errors import InputError, writing
+from exastorm.readers.schema import DIMS
 
 SUFFIXES = (".nc", ".zarr")
+
+CHUNK_BYTES = 4 * 2**20
+"""A chunk of the output holds about this much before compression."""
 
 
 def check_out(out: Path) -> None:
@@ -35,24 +44,127 @@ def write_tracks(table: pd.DataFrame, path: Path) -> None:
     partial.replace(path)
 
 
-def write_maps(maps: xr.Dataset, out: Path) -> None:
-    """Write under another name and rename, so that what stands under `out` is always whole."""
-    partial = out.with_name(f".{out.stem}.writing{out.suffix}")
-    _remove(partial)
-    # One map and one chunk after the other, so that they lie in the file in the same order always.
-    with dask.config.set(scheduler="synchronous"):
-        for n, name in enumerate(maps.data_vars):
-            chunks = maps[name].data.chunksize
-            mode: Any = "w" if n == 0 else "a"
-            if out.suffix == ".zarr":
-                encoding: dict[str, Any] = {str(name): {"chunks": chunks}}
-                maps[[name]].to_zarr(partial, mode=mode, encoding=encoding, consolidated=False)
-            else:
-                encoding = {str(name): {"zlib": True, "complevel": 1, "chunksizes": chunks}}
-                with writing(out):
-                    maps[[name]].to_netcdf(partial, mode=mode, engine="netcdf4", encoding=encoding)
-    _remove(out)
-    partial.replace(out)
+class Layer(NamedTuple):
+    """One map that is stored.
+
+    Attributes:
+        dtype: Type of its values.
+        attrs: Its CF attributes.
+    """
+
+    dtype: np.dtype[Any]
+    attrs: dict[str, Any]
+
+
+class MapWriter:
+    """Writes maps snapshot by snapshot, under another name until they are whole.
+
+    Chunks do not depend on how the snapshots come, and lie in the file in the order of time, so the
+    same maps always make the same bytes. No more than a chunk of each map is in memory.
+
+    Attributes:
+        out: The .nc file or .zarr store that is there after the `with` block.
+    """
+
+    def __init__(self, out: Path, frame: xr.Dataset, layers: Mapping[str, Layer]) -> None:
+        """Prepare; nothing is written yet.
+
+        Args:
+            out: Where the maps go; what was there is replaced.
+            frame: Coordinates (time, lat, lon) and global attributes.
+            layers: The maps by name.
+        """
+        self.out = out
+        self._partial = out.with_name(f".{out.stem}.writing{out.suffix}")
+        self._frame = frame
+        self._layers = dict(layers)
+        self._num_times = frame.sizes["time"]
+        shape = (frame.sizes["lat"], frame.sizes["lon"])
+        self._buffers = {
+            name: np.empty((self._chunk_length(layer, shape), *shape), layer.dtype)
+            for name, layer in self._layers.items()
+        }
+        self._num_added = 0
+        self._file: Any = None
+        self._targets: dict[str, Any] = {}
+
+    def _chunk_length(self, layer: Layer, shape: tuple[int, int]) -> int:
+        """Snapshots in a chunk."""
+        wanted = CHUNK_BYTES // (shape[0] * shape[1] * layer.dtype.itemsize)
+        return min(max(1, wanted), self._num_times)
+
+    def __enter__(self) -> Self:
+        _remove(self._partial)
+        if self.out.suffix == ".zarr":
+            self._make_store()
+        else:
+            with writing(self.out):
+                self._make_file()
+        return self
+
+    def add(self, maps: Mapping[str, NDArray[Any]]) -> None:
+        """Write the maps of the next snapshot, (H, W) each."""
+        step = self._num_added
+        self._num_added += 1
+        for name, buffer in self._buffers.items():
+            place = step % len(buffer)
+            buffer[place] = maps[name]
+            if place + 1 == len(buffer) or self._num_added == self._num_times:
+                with writing(self.out):
+                    self._targets[name][step - place : step + 1] = buffer[: place + 1]
+
+    def __exit__(
+        self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
+    ) -> None:
+        with writing(self.out):
+            self._close()
+        if kind is None:
+            assert self._num_added == self._num_times
+            _remove(self.out)
+            self._partial.replace(self.out)
+
+    def _make_store(self) -> None:
+        """A Zarr store of the maps' names and attributes, without their values."""
+        import zarr
+
+        sizes = tuple(self._frame.sizes[d] for d in DIMS)
+        zeros: Any = da.zeros
+        variables = {
+            name: (DIMS, zeros(sizes, dtype=layer.dtype, chunks=self._buffers[name].shape))
+            for name, layer in self._layers.items()
+        }
+        empty = self._frame.assign(variables)
+        for name, layer in self._layers.items():
+            empty[name].attrs = layer.attrs
+        encoding = {name: {"chunks": buffer.shape} for name, buffer in self._buffers.items()}
+        empty.to_zarr(self._partial, encoding=encoding, consolidated=False, compute=False)
+        group: Any = zarr.open_group(self._partial, mode="r+")
+        self._targets = {name: group[name] for name in self._layers}
+
+    def _make_file(self) -> None:
+        """A netCDF file of the same."""
+        self._frame.to_netcdf(self._partial, engine="netcdf4")
+        self._file = netCDF4.Dataset(self._partial, "a")
+        for name, layer in self._layers.items():
+            variable = self._file.createVariable(
+                name,
+                layer.dtype,
+                DIMS,
+                compression="zlib",
+                complevel=1,
+                # Reordering bytes by significance helps where a value has several.
+                shuffle=layer.dtype.itemsize > 1,
+                chunksizes=self._buffers[name].shape,
+                fill_value=np.nan if layer.dtype.kind == "f" else None,
+            )
+            variable.setncatts(layer.attrs)
+            variable.set_auto_maskandscale(False)
+            self._targets[name] = variable
+
+    def _close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
 
 
 def _remove(path: Path) -> None:

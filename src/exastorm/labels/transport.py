@@ -18,6 +18,9 @@ Moisture = Literal["IVT", "TMQV850", "QV850"]
 
 MOISTURES: tuple[Moisture, ...] = ("IVT", "TMQV850", "QV850")
 
+WINDS = ("U850", "V850")
+"""Wind that tells the direction of a proxy, and of a stored magnitude."""
+
 Field = NDArray[np.floating[Any]]
 
 
@@ -40,6 +43,14 @@ def moisture_fields(available: set[str], moisture: Moisture) -> tuple[str, ...]:
     if set(parts) <= available:
         return parts
     return (moisture,) if moisture in available else ()
+
+
+def direction_fields(available: set[str], moisture: Moisture) -> tuple[str, ...]:
+    """Eastward and northward field that tell its direction; empty where the archive lacks them."""
+    names = ("IVTX", "IVTY")
+    if moisture == "IVT" and set(names) <= available:
+        return names
+    return WINDS if set(WINDS) <= available else ()
 
 
 def lacking_moisture(available: set[str], moisture: Moisture) -> str:

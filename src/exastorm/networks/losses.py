@@ -3,6 +3,9 @@
 With equal weights a network that answers "background" everywhere is right on 98.2 % of the pixels
 and learns no more (Kurth et al. 2018, section V-B1). Weights by inverse frequency lift cyclones by
 1383, which makes many false alarms; the inverse square root, 37, is the paper's choice.
+
+Soft labels say with which probability a pixel is of a class. Their loss is what the hard loss would
+be on average over class maps drawn with these probabilities.
 """
 
 from collections.abc import Sequence
@@ -60,3 +63,25 @@ def weighted_cross_entropy(
     smallest = torch.finfo(torch.float32).tiny
     total = weights.sum() if total is None else total
     return (each * weights).sum() / total.clamp(min=smallest)
+
+
+def soft_cross_entropy(logits: Tensor, weights: Tensor, total: Tensor | None = None) -> Tensor:
+    """Mean cross-entropy over pixels with soft labels; in nats, always float32.
+
+    A pixel of class k loses -w_k log s_k, with w_k the weight of the class and s_k the network's
+    share. Where it is of class k with probability p_k it loses -sum_k p_k w_k log s_k, and counts
+    sum_k p_k w_k. Probabilities of 0 and 1 give `weighted_cross_entropy`, bit for bit.
+
+    Args:
+        logits: (B, K, H, W), any floating type.
+        weights: Weight of each class in each pixel (B, K, H, W), p_k w_k, not negative.
+        total: Sum of weights to divide by: that of the whole batch, where this is a part of it;
+            None takes these weights' own.
+
+    Returns:
+        A scalar. 0 if no pixel has a weight.
+    """
+    each = -(logits.float().log_softmax(dim=1) * weights).sum(dim=1)
+    smallest = torch.finfo(torch.float32).tiny
+    total = weights.sum(dim=1).sum() if total is None else total
+    return each.sum() / total.clamp(min=smallest)

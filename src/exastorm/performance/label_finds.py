@@ -8,10 +8,13 @@ true cyclones, and how many cells the rivers of each rule set share with the tru
 import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+import cftime
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,13 +23,14 @@ from exastorm.errors import InputError
 from exastorm.labels.cyclones.centers import CycloneCenter
 from exastorm.labels.cyclones.extent import Extent, Sc18MaskRules, storm_extent
 from exastorm.labels.rule_sets import CycloneRules, Fields, RiverRules
+from exastorm.performance.label_climatology import local_percentiles, with_climatologies
 from exastorm.performance.label_overlap import Overlap, river_overlap
 from exastorm.physics.surroundings import Surroundings
 from exastorm.progress import ProgressBar
 from exastorm.readers.synthetic.climate import BLOCK_LENGTH, field_names, snapshot
 from exastorm.readers.synthetic.earth import make_earth
 from exastorm.readers.synthetic.quantize import quantize
-from exastorm.readers.synthetic.settings import SyntheticSettings
+from exastorm.readers.synthetic.settings import EPOCH, SyntheticSettings
 from exastorm.variables import TROPICAL_CYCLONE
 
 
@@ -76,10 +80,11 @@ def check_rules(climate: SyntheticSettings, rules: RuleSets) -> None:
         InputError: Naming the rule set and what it lacks.
     """
     available = available_fields(climate)
-    for name, rule_set in [*rules.cyclones.items(), *rules.rivers.items()]:
-        lacking = rule_set.plan(available).lacking
-        if lacking:
-            raise InputError(f"rule set {name} can't label this climate: {lacking}")
+    plans = [(name, rule_set.plan(available)) for name, rule_set in rules.cyclones.items()]
+    plans += [(name, rule_set.plan(available)) for name, rule_set in rules.rivers.items()]
+    for name, plan in plans:
+        if plan.lacking:
+            raise InputError(f"rule set {name} can't label this climate: {plan.lacking}")
 
 
 def find_all(climate: SyntheticSettings, rules: RuleSets, num_workers: int = 1) -> list[Finds]:
@@ -93,6 +98,13 @@ def find_all(climate: SyntheticSettings, rules: RuleSets, num_workers: int = 1) 
     Returns:
         One for each snapshot, in the order of time.
     """
+    with TemporaryDirectory(prefix="exastorm.") as folder:
+        rivers = with_climatologies(climate, rules.rivers, Path(folder))
+        return _find_blocks(climate, replace(rules, rivers=rivers), num_workers)
+
+
+def _find_blocks(climate: SyntheticSettings, rules: RuleSets, num_workers: int) -> list[Finds]:
+    """`find_all` with rule sets that have all they need beside the fields."""
     hours = [int(hour) for hour in climate.hours()]
     starts = range(0, len(hours), BLOCK_LENGTH)
     blocks = [tuple(hours[start : start + BLOCK_LENGTH]) for start in starts]
@@ -142,12 +154,13 @@ def _find_block(
     for hour in hours:
         fields = snapshot(climate, hour)
         truth = fields.pop("truth")
-        finds.append(find_snapshot({**fields, **static}, truth, grid, rules))
+        date = cftime.num2date(hour, EPOCH, calendar=climate.calendar)
+        finds.append(find_snapshot({**fields, **static}, truth, grid, rules, date.month))
     return number, finds
 
 
 def find_snapshot(
-    fields: Fields, truth: NDArray[np.int8], grid: Surroundings, rules: RuleSets
+    fields: Fields, truth: NDArray[np.int8], grid: Surroundings, rules: RuleSets, month: int
 ) -> Finds:
     """What all rule sets find in one snapshot.
 
@@ -155,7 +168,8 @@ def find_snapshot(
         fields: Fields (H, W), in the units of `exastorm.variables`.
         truth: True class of each cell (H, W).
         grid: Their grid.
-        rules: Rule sets.
+        rules: Rule sets; those for rivers with the files of their climatologies.
+        month: Calendar month, 1 to 12.
     """
     available = set(fields)
     centers: dict[str, list[CycloneCenter]] = {}
@@ -168,6 +182,7 @@ def find_snapshot(
         cpu_s[f"cyclones {name}"] = time.process_time() - began
     for name, river_rules in rules.rivers.items():
         planned = {key: fields[key] for key in river_rules.plan(available).fields}
+        planned |= local_percentiles(river_rules, grid, month)
         began = time.process_time()
         mask = river_rules.find(planned, grid).mask
         cpu_s[f"rivers {name}"] = time.process_time() - began

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from exastorm.labels.cyclones.extent import Extent, exact_cyclones
+from exastorm.labels.composition import cyclone_cells
+from exastorm.labels.cyclones.extent import Extent, Sc18MaskRules
 from exastorm.variables import ATMOSPHERIC_RIVER, TROPICAL_CYCLONE
 
 BLOCK_HOURS = 240.0
@@ -53,22 +54,24 @@ def river_overlap(mask: NDArray[np.bool_], truth: NDArray[np.int8]) -> Overlap:
 
 
 def cyclone_overlap(
-    extents: list[Extent], true_cells: NDArray[np.int32], shape: tuple[int, int], form: str
+    extents: list[Extent],
+    chosen: NDArray[np.bool_],
+    true_cells: NDArray[np.int32],
+    masks: Sc18MaskRules,
+    shape: tuple[int, int],
 ) -> Overlap:
     """Cyclones against true ones.
 
     Args:
-        extents: The cells of each cyclone of one snapshot.
+        extents: The cells of each candidate of one snapshot.
+        chosen: Which candidates count, (N,).
         true_cells: Flat numbers of the cells of true cyclones.
+        masks: How the extents were made and become one mask.
         shape: Of the grid, (H, W).
-        form: Of `Sc18MaskRules`: how the extents become one mask.
     """
-    if form == "exact":
-        found = np.flatnonzero(exact_cyclones(extents, shape))
-    else:
-        found = np.unique(np.concatenate([true_cells[:0], *(e.groups[0] for e in extents)]))
-    both = np.intersect1d(found, true_cells, assume_unique=True)
-    return Overlap(int(true_cells.size), int(found.size), int(both.size))
+    found = cyclone_cells(extents, chosen, masks, shape).ravel()
+    both = np.count_nonzero(found[true_cells])
+    return Overlap(int(true_cells.size), int(np.count_nonzero(found)), int(both))
 
 
 def pooled_iou(overlaps: list[Overlap], step_hours: float) -> dict[str, Any]:

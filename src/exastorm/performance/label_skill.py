@@ -188,10 +188,10 @@ def _cyclone_overlaps(
     start = 0
     for find in finds:
         extents = find.extents[name]
-        selected = ids[start : start + len(extents)] >= 0
+        chosen = ids[start : start + len(extents)] >= 0
         start += len(extents)
-        kept = [extent for extent, keep in zip(extents, selected, strict=True) if keep]
-        overlaps.append(cyclone_overlap(kept, find.cyclone_cells, shape, rules.masks.form))
+        overlap = cyclone_overlap(extents, chosen, find.cyclone_cells, rules.masks, shape)
+        overlaps.append(overlap)
     return overlaps
 
 

@@ -60,8 +60,7 @@ def laplacian(
         raise ValueError(f"num_points must be at least 3, got {num_points}")
     if not 0 < distance_deg < 90:
         raise ValueError(f"distance_deg must be above 0 and below 90, got {distance_deg}")
-    # Compared in radians, rounded as TempestExtremes does, so that rows at the limit agree.
-    far = np.abs(grid.lat * (math.pi / 180.0)) >= min_lat_deg * math.pi / 180.0
+    far = reaches_latitude(grid.lat, min_lat_deg)
     out = np.full((grid.lat.size, grid.lon.size), np.nan, dtype=np.float32)
     if far.any():
         stencil = _stencil(
@@ -70,6 +69,14 @@ def laplacian(
         values = stencil @ np.asarray(field, dtype=np.float32).ravel()
         out[far] = values.reshape(-1, grid.lon.size)
     return out
+
+
+def reaches_latitude(lat: Any, min_lat_deg: float) -> NDArray[np.bool_]:
+    """Whether latitudes (H,), degrees, are at least so far from the equator.
+
+    Compared in radians, rounded as TempestExtremes does, so that rows at the limit agree.
+    """
+    return np.asarray(np.abs(lat * (math.pi / 180.0)) >= min_lat_deg * math.pi / 180.0)
 
 
 @lru_cache(maxsize=4)

@@ -25,6 +25,10 @@ POLE_COSINE = 1e-10
 """A row whose cos(lat) is smaller lies on a pole: its points differ by rounding alone."""
 
 
+LOOK_UP = 16384
+"""Grid points looked up at once when a branch of the tree is followed."""
+
+
 class GridPoints(NamedTuple):
     """The points of a grid as unit vectors, by the sines of the C library.
 
@@ -82,21 +86,20 @@ class GridPoints(NamedTuple):
         order = np.argsort(squares, axis=0)[:2]
         best, second = np.take_along_axis(squares, order, axis=0)
         found = np.take_along_axis(around, order[:1], axis=0)[0]
-        on_pole = self.sines[1][found // self.lon.size] < POLE_COSINE
-        clear = (second - best > CLOSE * best) & ~on_pole
-        return found, clear.all(axis=-1)
+        clear = (second - best > CLOSE * best) & ~self._needs_circle(found, places)
+        return found, np.asarray(clear.all(axis=-1))
 
     def nearest_of_all(self, places: Vectors) -> Index:
-        """Grid points nearest to places (..., n) to the last bit, with the tree's choice of equals."""
+        """Grid points nearest to places (..., n) to the last bit; of equals, the tree's choice."""
         around, squares = self._around(places)
         best = squares.min(axis=0)
-        found = np.take_along_axis(around, squares.argmin(axis=0)[None], axis=0)[0]
+        found: Index = np.take_along_axis(around, squares.argmin(axis=0)[None], axis=0)[0]
         tied: dict[tuple[int, ...], Index] = {}
-        on_pole = (self.sines[1][around // self.lon.size] < POLE_COSINE).any(axis=0)
-        for place in zip(*np.nonzero(on_pole), strict=True):
-            equals = self._with_pole(around[(slice(None), *place)], tuple(v[place] for v in places))
+        circle = self._needs_circle(around, places).any(axis=0)
+        for place in zip(*np.nonzero(circle), strict=True):
+            equals = self._on_circle(around[(slice(None), *place)], tuple(v[place] for v in places))
             tied[place], found[place] = equals, equals[0]
-        doubtful = ((squares == best).sum(axis=0) > 1) & ~on_pole
+        doubtful = ((squares == best).sum(axis=0) > 1) & ~circle
         for place in zip(*np.nonzero(doubtful), strict=True):
             here = (slice(None), *place)
             tied[place] = np.unique(around[here][squares[here] == best[place]])
@@ -131,53 +134,104 @@ class GridPoints(NamedTuple):
     def _squares(self, grid_points: Index, places: Vectors) -> FloatArray:
         """Squared chords between grid points and places, summed in the order of x, y, z."""
         dx, dy, dz = (
-            a - b for a, b in zip(self.at(*np.divmod(grid_points, self.lon.size)), places, strict=True)
+            a - b
+            for a, b in zip(self.at(*np.divmod(grid_points, self.lon.size)), places, strict=True)
         )
         return np.asarray(dx * dx + dy * dy + dz * dz)
 
-    def _with_pole(self, around: Index, place: tuple[float, ...]) -> Index:
-        """All grid points nearest to a place whose surroundings hold a pole, to the last bit."""
+    def _needs_circle(self, grid_points: Index, places: Vectors) -> NDArray[np.bool_]:
+        """Whether rounding alone tells points of a row apart: the row or the place is polar."""
+        polar = self.sines[1][grid_points // self.lon.size] < POLE_COSINE
+        return np.asarray(polar | (np.hypot(places[0], places[1]) < POLE_COSINE))
+
+    def _on_circle(self, around: Index, place: Any) -> Index:
+        """All grid points of the rows around that are nearest to a place, to the last bit."""
         num_lon = self.lon.size
         rows = np.unique(around // num_lon)
-        poles = rows[self.sines[1][rows] < POLE_COSINE]
-        ring = (poles[:, None] * num_lon + np.arange(num_lon)).ravel()
-        candidates = np.union1d(around, ring)
+        candidates = (rows[:, None] * num_lon + np.arange(num_lon)).ravel()
         squares = self._squares(candidates, place)
-        return candidates[squares == squares.min()]
+        return np.asarray(candidates[squares == squares.min()])
 
-    def _first_met(self, places: list[tuple[float, ...]], equals: list[Index]) -> list[int]:
-        """Of equally near grid points, the one that the search of the tree meets first.
+    def _first_met(self, places: list[Any], equals: list[Index]) -> Index:
+        """Of equally near grid points, the one that a search of the tree meets first.
 
         Args:
             places: Places sought, unit vectors.
             equals: The grid points nearest to each.
         """
-        rows, columns = np.divmod(np.arange(self.lat.size * self.lon.size), self.lon.size)
-        axes = self.at(rows, columns)
+        at = np.array(places)
+        first = np.full(len(equals), -1, dtype=np.intp)
+        query = np.repeat(np.arange(len(equals)), [some.size for some in equals])
+        point = np.concatenate(equals)
         # The search begins with the root, grid point 0, as the best so far.
-        first = [0 if 0 in some else -1 for some in equals]
-        open_ = {n: some for n, some in enumerate(equals) if first[n] < 0}
-        todo = [(np.arange(rows.size), open_, 0)] if open_ else []
+        first[query[point == 0]] = 0
+        query, point = query[first[query] < 0], point[first[query] < 0]
+        whole = _Branch(np.empty(0, dtype=np.intp), 0, np.array([[-np.inf, np.inf]] * 3), 0)
+        todo = [(whole, query, point)]
         while todo:
-            branch, open_, axis = todo.pop()
-            values, pivot = axes[axis], int(branch[0])
-            branch, level = branch[1:], values[pivot]
-            below = values[branch] < level
-            parts: tuple[dict[int, Index], dict[int, Index]] = ({}, {})
-            for n, some in open_.items():
-                side = values[some] < level
-                lower, upper = some[side], some[~side & (some != pivot)]
-                # The side of the place is searched first, then the pivot, then the other side.
-                near, far = (lower, upper) if places[n][axis] <= level else (upper, lower)
-                is_lower = (near is lower) == (near.size > 0)
-                chosen = near if near.size else far
-                if not near.size and pivot in some:
-                    first[n] = pivot
-                elif chosen.size == 1:
-                    first[n] = int(chosen[0])
-                else:
-                    parts[0 if is_lower else 1][n] = chosen
-            for part, inside in zip(parts, (below, ~below), strict=True):
-                if part:
-                    todo.append((branch[inside], part, (axis + 1) % 3))
+            branch, query, point = todo.pop()
+            branch = self._looked_up(branch)
+            pivot = int(branch.known[0])
+            level = float(self._coordinate(pivot, branch.axis))
+            below = self._coordinate(point, branch.axis) < level
+            # The side of the place is searched first, then the pivot, then the other side.
+            near = (below == (at[query, branch.axis] <= level)) & (point != pivot)
+            met_near = np.isin(query, query[near])
+            at_pivot = (point == pivot) & ~met_near
+            first[query[at_pivot]] = pivot
+            keep = np.where(met_near, near, first[query] < 0)
+            query, point, below = query[keep], point[keep], below[keep]
+            alone = np.bincount(query, minlength=first.size)[query] == 1
+            first[query[alone]] = point[alone]
+            for side in (True, False):
+                part = (below == side) & ~alone
+                if part.any():
+                    known = branch.known[1:]
+                    known = known[(self._coordinate(known, branch.axis) < level) == side]
+                    todo.append((branch.part(known, level, side), query[part], point[part]))
         return first
+
+    def _coordinate(self, grid_points: Any, axis: int) -> Any:
+        """The coordinate x, y or z of grid points."""
+        return self.at(*np.divmod(grid_points, self.lon.size))[axis]
+
+    def _looked_up(self, branch: "_Branch") -> "_Branch":
+        """The branch with at least one known grid point; it must have one."""
+        known, start, bounds = branch.known, branch.start, branch.bounds
+        # No row farther from the axis of the Earth than the bounds reach has a point in them.
+        reach = math.hypot(np.abs(bounds[0]).max(), np.abs(bounds[1]).max())
+        rows = np.flatnonzero(self.sines[1] <= 1.001 * reach)
+        while known.size == 0:
+            row = rows[np.searchsorted(rows, start // self.lon.size)]
+            start = max(start, int(row) * self.lon.size)
+            some = np.arange(start, min(start + LOOK_UP, self.lat.size * self.lon.size))
+            inside = np.ones(some.size, dtype=bool)
+            for values, (low, high) in zip(
+                self.at(*np.divmod(some, self.lon.size)), bounds, strict=True
+            ):
+                inside &= (values >= low) & (values < high)
+            known, start = some[inside], start + LOOK_UP
+            assert some.size, "a branch must hold a grid point"
+        return branch._replace(known=known, start=start)
+
+
+class _Branch(NamedTuple):
+    """A branch of the tree: the grid points within bounds, the first of them its root.
+
+    Attributes:
+        known: Grid points known to be in it, those inserted first.
+        start: Grid points from here on have not been looked up.
+        bounds: Least coordinate and the one not reached, (3, 2).
+        axis: The axis along which its root divides it.
+    """
+
+    known: Index
+    start: int
+    bounds: FloatArray
+    axis: int
+
+    def part(self, known: Index, level: float, below: bool) -> "_Branch":
+        """The part below a level along the axis, or the part from it on."""
+        bounds = self.bounds.copy()
+        bounds[self.axis, int(below)] = level
+        return _Branch(known, self.start, bounds, (self.axis + 1) % 3)

@@ -41,12 +41,36 @@ class Need:
     better_with: tuple[str, ...] = ()
 
 
+WIND_AND_EXTENT = (
+    ("U10", "V10", "TMQ"),
+    ("UBOT", "VBOT", "TMQ"),
+    ("U10", "V10", "PRECT"),
+    ("UBOT", "VBOT", "PRECT"),
+    ("U850", "V850"),
+)
+"""Low-level wind, and a field that shows the extent of a cyclone."""
+
 NEEDS: tuple[Need, ...] = (
     Need(name="label atmospheric rivers (sc18)", fields=(("TMQ",),)),
     Need(
-        name="label tropical cyclones (sc18)",
+        name="label atmospheric rivers (tempest, bard)",
+        fields=(("IVTX", "IVTY"), ("IVT",)),
+    ),
+    Need(name="label atmospheric rivers (guan_waliser)", fields=(("IVTX", "IVTY"), ("IVT",))),
+    Need(
+        name="label tropical cyclones (sc18, teca)",
         fields=(("PSL", "U850", "V850", "T200", "T500"),),
         better_with=("TMQ", "PRECT", "UBOT", "VBOT", "Z1000", "Z200"),
+    ),
+    Need(
+        name="label tropical cyclones (tempest-cam)",
+        fields=tuple(("PSL", "T200", "T500", *more) for more in WIND_AND_EXTENT),
+        better_with=("U850", "V850", "TMQ", "PRECT", "PHIS"),
+    ),
+    Need(
+        name="label tropical cyclones (tempest-era5)",
+        fields=tuple(("PSL", "Z300", "Z500", *more) for more in WIND_AND_EXTENT),
+        better_with=("U850", "V850", "TMQ", "PRECT", "PHIS"),
     ),
     Need(
         name="vapor transport",

@@ -22,6 +22,7 @@ from exastorm.errors import InputError
 from exastorm.grid import is_global_in_longitude
 from exastorm.samples.sampler import IntArray, SamplePlan, batch_of, epoch_order
 from exastorm.samples.shards import SampleStore
+from exastorm.samples.targets import fill_class_weights
 from exastorm.variables import NUM_CLASSES
 
 VALUES_AT_ONCE = 32_768
@@ -47,6 +48,7 @@ class SegmentationDataset(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor]
         split: str,
         *,
         class_weights: Sequence[float],
+        soft: bool = False,
         roll: bool = False,
         seed: int = 0,
     ) -> None:
@@ -56,21 +58,25 @@ class SegmentationDataset(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor]
             store: The samples.
             split: "train", "validation" or "test".
             class_weights: Loss weight of each class (K,); pixels without a label weigh 0.
+            soft: Weigh each class in each pixel by the soft labels, in place of each pixel.
             roll: Turn each sample by a random longitude, which costs nothing and shows every storm
                 in every place; the globe looks the same to a network that wraps.
             seed: Of the rolls.
 
         Raises:
-            InputError: If the split is empty, or rolls are asked for on a grid that does not go
-                round the globe.
+            InputError: If the split is empty, soft labels are asked for and there are none, or
+                rolls on a grid that does not go round the globe.
         """
         if len(class_weights) != NUM_CLASSES:
             raise ValueError(f"class_weights must be {NUM_CLASSES}, got {len(class_weights)}")
         if roll and not is_global_in_longitude(store.index.lon):
             raise InputError("roll needs longitudes that go round the globe", file=store.path)
+        if soft:
+            store.require_soft_labels()
         self.store = store
         self.samples = store.indices(split)
         self.epoch = 0
+        self._soft = soft
         self._roll = roll
         self._seed = seed
         # The last weight is that of label -1, unlabeled.
@@ -102,7 +108,7 @@ class SegmentationDataset(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor]
 
         Returns:
             Field (C, H, W) float32, scaled; label (H, W) int64, -1 where unlabeled; weight (H, W)
-            float32.
+            float32, of soft labels (K, H, W).
         """
         batch = self.empty_batch(1)
         self.fill(int(self.samples[position]), batch, 0, self.epoch)
@@ -112,31 +118,37 @@ class SegmentationDataset(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor]
         """Tensors for a batch, not yet filled; pinned ones for copies to a GPU."""
         num_channels, num_lat, num_lon = self.store.index.layout.shape
         size = (num_samples, num_lat, num_lon)
+        weight = (num_samples, NUM_CLASSES, num_lat, num_lon) if self._soft else size
         field = (num_samples, num_channels, num_lat, num_lon)
         if pin:
             return Batch(
                 field=torch.empty(field, pin_memory=True),
                 label=torch.empty(size, dtype=torch.int64, pin_memory=True),
-                weight=torch.empty(size, pin_memory=True),
+                weight=torch.empty(weight, pin_memory=True),
             )
         # numpy asks for large pages: filling such memory first is 3 times as fast as torch's.
         return Batch(
             field=torch.from_numpy(np.empty(field, np.float32)),
             label=torch.from_numpy(np.empty(size, np.int64)),
-            weight=torch.from_numpy(np.empty(size, np.float32)),
+            weight=torch.from_numpy(np.empty(weight, np.float32)),
         )
 
     def fill(self, sample: int, batch: "Batch", place: int, epoch: int) -> None:
         """Read, scale and roll one sample of the store into a place of a batch."""
         if not hasattr(self._local, "buffer"):
             self._local.buffer = np.empty(self.store.index.layout.stride, np.uint8)
-        raw, label = self.store.read_raw(sample, self._local.buffer)
+        raw, label, shares = self.store.read_raw(sample, self._local.buffer)
         roll = self.roll_of(sample, epoch)
         self._scale(raw, roll, batch.field[place].numpy())
         if roll:
             label = np.roll(label, roll, axis=-1)
         batch.label[place].numpy()[...] = label
-        np.take(self._weights, label, out=batch.weight[place].numpy(), mode="wrap")
+        weight = batch.weight[place].numpy()
+        if self._soft:
+            shares = np.roll(shares, roll, axis=-1) if roll else shares
+            fill_class_weights(shares, label, self._weights[:-1], weight)
+        else:
+            np.take(self._weights, label, out=weight, mode="wrap")
 
     def roll_of(self, sample: int, epoch: int) -> int:
         """Grid columns by which a sample is turned to the east in an epoch."""
@@ -173,12 +185,23 @@ class Batch(NamedTuple):
     Attributes:
         field: (B, C, H, W) float32, scaled.
         label: (B, H, W) int64; -1 where unlabeled.
-        weight: (B, H, W) float32; 0 where unlabeled.
+        weight: Of each pixel, (B, H, W) float32; of soft labels that of each class in each pixel,
+            (B, K, H, W). 0 where unlabeled.
     """
 
     field: Tensor
     label: Tensor
     weight: Tensor
+
+    @property
+    def is_soft(self) -> bool:
+        """Whether the weights are those of soft labels."""
+        return self.weight.dim() == self.field.dim()
+
+    @property
+    def total_weight(self) -> Tensor:
+        """Sum of all weights, a scalar: of a pixel first, so that hard and soft sums are alike."""
+        return (self.weight.sum(dim=1) if self.is_soft else self.weight).sum()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,8 @@
 `index.json` is written last and in one move, so that a folder with an index is a folder with all
 its samples. Samples are numbered through the shards in order; each shard holds samples of one split
 in order of time. A sample is one contiguous run of bytes at a multiple of `stride`, little-endian:
-the field (C, H, W) in `dtype`, then the class map (H, W) int8, then zeros up to the stride.
+the field (C, H, W) in `dtype`, then the class map (H, W) int8, then with soft labels the shares
+(S, H, W) uint8, then zeros up to the stride.
 """
 
 import dataclasses
@@ -25,6 +26,8 @@ from exastorm.variables import VARIABLES
 INDEX_NAME = "index.json"
 FORMAT_NAME = "exastorm samples"
 FORMAT_VERSION = 1
+SOFT_FORMAT_VERSION = 2
+"""Version of samples with soft labels, which readers of version 1 refuse in one line."""
 
 PAGE_BYTES = 4096
 """Samples begin at multiples of this: a memory page, and the block that direct reads ask for."""
@@ -39,18 +42,24 @@ class SampleLayout:
         dtype: Numbers of the field on disk.
         center: Value stored as 0, per channel (C,).
         unit: Value stored as 1 is `center + unit`, per channel (C,).
+        shares: Names of the maps of shares kept as soft labels (S,); empty without.
     """
 
     shape: tuple[int, int, int]
     dtype: Literal["float32", "float16"]
     center: tuple[float, ...]
     unit: tuple[float, ...]
+    shares: tuple[str, ...] = ()
 
     @classmethod
     def of(
-        cls, channels: tuple[str, ...], dtype: Literal["float32", "float16"], size: tuple[int, int]
+        cls,
+        channels: tuple[str, ...],
+        dtype: Literal["float32", "float16"],
+        size: tuple[int, int],
+        shares: tuple[str, ...] = (),
     ) -> "SampleLayout":
-        """The layout of some channels on a grid of `size` (H, W).
+        """The layout of some channels, and of shares if any, on a grid of `size` (H, W).
 
         Half precision holds neither a pressure (largest number 65504) nor rain in m/s (smallest
         6e-8): values are packed over the plausible range, rates from 0, others from its middle.
@@ -61,7 +70,11 @@ class SampleLayout:
                 center[c] = 0.0 if v.is_rate else (v.low + v.high) / 2
                 unit[c] = v.high - center[c]
         return cls(
-            shape=(len(channels), *size), dtype=dtype, center=tuple(center), unit=tuple(unit)
+            shape=(len(channels), *size),
+            dtype=dtype,
+            center=tuple(center),
+            unit=tuple(unit),
+            shares=shares,
         )
 
     @property
@@ -80,9 +93,19 @@ class SampleLayout:
         return self.shape[1] * self.shape[2]
 
     @property
+    def share_bytes(self) -> int:
+        """Bytes of the shares, which lie behind the class map."""
+        return len(self.shares) * self.label_bytes
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes of a sample without the zeros behind it."""
+        return self.field_bytes + self.label_bytes + self.share_bytes
+
+    @property
     def stride(self) -> int:
         """Bytes from one sample to the next."""
-        return -(-(self.field_bytes + self.label_bytes) // PAGE_BYTES) * PAGE_BYTES
+        return -(-self.used_bytes // PAGE_BYTES) * PAGE_BYTES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +149,8 @@ class SampleIndex:
         left_out: Snapshots left out as bad or unlabeled, a line each.
         settings: The settings that made the samples.
         provenance: Where fields and labels come from.
+        soft_class_shares: Mean probability of each class by the soft labels of the training split
+            (K,); None without soft labels.
         format: Always `FORMAT_NAME`.
         version: Of this format.
     """
@@ -147,6 +172,7 @@ class SampleIndex:
     left_out: tuple[str, ...]
     settings: dict[str, Any]
     provenance: dict[str, str] = field(default_factory=dict)
+    soft_class_shares: tuple[float, ...] | None = None
     format: str = FORMAT_NAME
     version: int = FORMAT_VERSION
 
@@ -184,9 +210,10 @@ class SampleIndex:
         counts = ", ".join(f"{self.num_of_split(s)} {s}" for s in SPLITS)
         size = sum(s.num_bytes for s in self.shards) / 1e6
         left = f"; {len(self.left_out)} left out" if self.left_out else ""
+        soft = " with soft labels" if self.layout.shares else ""
         return (
-            f"{self.num_samples} samples ({counts}) in {len(self.shards)} shards, {size:.0f} MB;"
-            f" {self.num_dropped} dropped between splits{left}"
+            f"{self.num_samples} samples ({counts}){soft} in {len(self.shards)} shards,"
+            f" {size:.0f} MB; {self.num_dropped} dropped between splits{left}"
         )
 
     def to_dict(self) -> dict[str, Any]:

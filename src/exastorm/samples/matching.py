@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from exastorm.errors import InputError
 from exastorm.readers.schema import DIMS, check_dataset, check_times, require_fields
 from exastorm.samples.settings import PrepareSettings
+from exastorm.samples.targets import SHARE_CLASSES
 
 IntArray = NDArray[np.int64]
 
@@ -25,7 +26,7 @@ def match_labels(dataset: xr.Dataset, labels: xr.Dataset, settings: PrepareSetti
         Indices into the archive's times, one a time of the labels.
 
     Raises:
-        InputError: If fields are missing, or grids, calendars or times do not fit.
+        InputError: If fields or shares are missing, or grids, calendars or times do not fit.
     """
     source = labels.attrs.get("source")
     check_dataset(dataset, dataset.attrs.get("source"))
@@ -33,12 +34,11 @@ def match_labels(dataset: xr.Dataset, labels: xr.Dataset, settings: PrepareSetti
     if settings.label not in labels.data_vars:
         names = ", ".join(str(n) for n in labels.data_vars)
         raise InputError(f"labels must hold {settings.label}, got {names}", file=source)
-    if labels[settings.label].dims != DIMS:
-        raise InputError(
-            f"must have dimensions {DIMS}, got {labels[settings.label].dims}",
-            file=source,
-            variable=settings.label,
-        )
+    for name in (settings.label, *share_names(labels, settings)):
+        if labels[name].dims != DIMS:
+            raise InputError(
+                f"must have dimensions {DIMS}, got {labels[name].dims}", file=source, variable=name
+            )
     for name in ("lat", "lon"):
         ours, theirs = dataset[name].values, labels[name].values
         # 1e-4 degrees is the rounding of single precision near 360.
@@ -50,6 +50,25 @@ def match_labels(dataset: xr.Dataset, labels: xr.Dataset, settings: PrepareSetti
                 variable=name,
             )
     return _time_positions(dataset["time"].values, labels["time"].values, source)
+
+
+def share_names(labels: xr.Dataset, settings: PrepareSettings) -> tuple[str, ...]:
+    """Maps of shares that samples are made of; none unless soft labels are wanted.
+
+    Raises:
+        InputError: If soft labels are wanted and there is no such map.
+    """
+    if not settings.soft_labels:
+        return ()
+    names = tuple(name for name in SHARE_CLASSES if name in labels.data_vars)
+    if not names:
+        held = ", ".join(str(n) for n in labels.data_vars)
+        raise InputError(
+            f"soft labels need {' or '.join(SHARE_CLASSES)}, which `exastorm label --soft` makes;"
+            f" the labels hold {held}",
+            file=labels.attrs.get("source"),
+        )
+    return names
 
 
 def _time_positions(times: Any, wanted: Any, source: str | None) -> IntArray:

@@ -18,30 +18,28 @@ from exastorm import __version__
 from exastorm.errors import InputError
 from exastorm.grid import cell_areas_km2
 from exastorm.progress import ProgressBar
-from exastorm.readers.schema import DIMS, NO_LABEL
-from exastorm.samples.index import INDEX_NAME, SampleIndex, SampleLayout, write_index
-from exastorm.samples.matching import match_labels
+from exastorm.readers.schema import DIMS
+from exastorm.samples.checking import BadSampleError, check_field, check_label, check_shares
+from exastorm.samples.index import (
+    FORMAT_VERSION,
+    INDEX_NAME,
+    SOFT_FORMAT_VERSION,
+    SampleIndex,
+    SampleLayout,
+    write_index,
+)
+from exastorm.samples.matching import match_labels, share_names
 from exastorm.samples.normalize import ChannelMeter, ClassMeter
 from exastorm.samples.settings import PrepareSettings
-from exastorm.samples.shards import PARTIAL, ShardWriter
 from exastorm.samples.splits import DROPPED, SPLITS, split_times
-from exastorm.variables import NUM_CLASSES, VARIABLES
+from exastorm.samples.targets import SHARE_CLASSES, TargetMeter, stored_shares
+from exastorm.samples.writing import PARTIAL, ShardWriter
+from exastorm.variables import VARIABLES
 
 IntArray = NDArray[np.int64]
 
 READ_MB = 256.0
 """Most memory for snapshots read at once where the archive is not chunked in time, MB."""
-
-LARGEST_VALUE = 1e10
-"""No field of the vocabulary comes near; fill values that were not masked (1e15, 1e20, 1e36) do."""
-
-
-class _BadSampleError(Exception):
-    """Why a snapshot cannot be a sample, and in which variable."""
-
-    def __init__(self, problem: str, variable: str) -> None:
-        self.problem, self.variable = problem, variable
-        super().__init__(problem)
 
 
 class _SplitRecorder:
@@ -51,6 +49,7 @@ class _SplitRecorder:
         self.writer = writer
         self.channels = ChannelMeter(num_channels)
         self.classes = ClassMeter(areas)
+        self.targets = TargetMeter()
         self.times: list[str] = []
 
 
@@ -64,7 +63,8 @@ def prepare_samples(
 
     Args:
         dataset: Fields in the schema.
-        labels: Class maps on the same grid; every one of its times must be in `dataset`.
+        labels: Class maps on the same grid, for soft labels with shares beside them; every one of
+            its times must be in `dataset`.
         out: Folder to make.
         settings: Channels, splits, form on disk.
 
@@ -72,16 +72,17 @@ def prepare_samples(
         The index, as written.
 
     Raises:
-        InputError: If fields are missing, grids differ, a time of the labels is not in the archive,
-            a value is missing (unless `skip_bad`), the times are too short for the splits, or the
-            folder already holds samples (unless `overwrite`).
+        InputError: If fields or shares are missing, grids differ, a time of the labels is not in
+            the archive, a value is missing (unless `skip_bad`), the times are too short for the
+            splits, or the folder already holds samples (unless `overwrite`).
     """
     out = Path(out)
     positions = match_labels(dataset, labels, settings)
     times = labels["time"].values
     splits = split_times(times, settings.split_fractions, settings.block_days, settings.gap_hours)
     lat, lon = dataset["lat"].values, dataset["lon"].values
-    layout = SampleLayout.of(settings.channels, settings.dtype, (len(lat), len(lon)))
+    shares = tuple(SHARE_CLASSES) if settings.soft_labels else ()
+    layout = SampleLayout.of(settings.channels, settings.dtype, (len(lat), len(lon)), shares)
     _make_room(out, settings.overwrite)
     areas = cell_areas_km2(lat, lon)
     recorders = [
@@ -94,7 +95,7 @@ def prepare_samples(
         left_out = _stream(dataset, labels, positions, splits, recorders, settings)
         for recorder in recorders:
             recorder.writer.close()
-        facts = _statistics(recorders, dataset)
+        facts = _statistics(recorders, dataset, settings)
     except BaseException:
         for recorder in recorders:
             recorder.writer.discard()
@@ -112,7 +113,8 @@ def prepare_samples(
         num_dropped=int(np.count_nonzero(splits == DROPPED)),
         left_out=tuple(left_out),
         settings=dataclasses.asdict(settings),
-        provenance=_provenance(dataset, labels, settings.label),
+        provenance=_provenance(dataset, labels, settings),
+        version=SOFT_FORMAT_VERSION if settings.soft_labels else FORMAT_VERSION,
         **facts,
     )
     write_index(index, out)
@@ -147,18 +149,19 @@ def _stream(
     left_out: list[str] = []
     kept = np.flatnonzero(splits != DROPPED)
     fields = dataset[list(settings.channels)]
-    maps = labels[settings.label]
+    maps = labels[[settings.label, *share_names(labels, settings)]]
     field = np.empty((len(fields.data_vars), fields.sizes["lat"], fields.sizes["lon"]), np.float32)
     with ProgressBar("prepare", len(kept)) as bar:
         for block in _blocks(fields, positions, kept):
-            field_block, label_block = _load(fields, maps, positions[block], block)
+            field_block, map_block = _load(fields, maps, positions[block], block)
             for k, number in enumerate(block):
                 time = labels["time"].values[number]
                 for channel, values in zip(field, field_block, strict=True):
                     channel[...] = values[k]
+                snapshot = {name: values[k] for name, values in map_block.items()}
                 try:
-                    _record(recorders[splits[number]], field, label_block[k], time, settings)
-                except _BadSampleError as bad:
+                    _record(recorders[splits[number]], field, snapshot, time, settings)
+                except BadSampleError as bad:
                     where = {"variable": bad.variable, "time": time}
                     error = InputError(bad.problem, file=dataset.attrs.get("source"), **where)
                     if not settings.skip_bad:
@@ -171,37 +174,21 @@ def _stream(
 def _record(
     recorder: _SplitRecorder,
     field: NDArray[np.float32],
-    label: NDArray[Any],
+    maps: dict[str, NDArray[Any]],
     time: Any,
     settings: PrepareSettings,
 ) -> None:
     """Check one sample, then write and count it."""
-    batch = ChannelMeter(len(field))
-    with np.errstate(invalid="ignore", over="ignore"):
-        batch.record_batch(field)
-    for c, name in enumerate(settings.channels):
-        if not batch.is_finite()[c]:
-            num_bad = np.count_nonzero(~np.isfinite(field[c]))
-            raise _BadSampleError(f"must be finite, got {num_bad} values that are not", name)
-        if max(-batch.min[c], batch.max[c]) > LARGEST_VALUE:
-            raise _BadSampleError(
-                f"must be below {LARGEST_VALUE:g}, got values from {batch.min[c]:g} to"
-                f" {batch.max[c]:g}: a fill value that is not masked?",
-                name,
-            )
-    low, high = label.min(), label.max()
-    if not (low >= NO_LABEL and high < NUM_CLASSES):
-        raise _BadSampleError(
-            f"classes must be 0 to {NUM_CLASSES - 1}, or {NO_LABEL} where unlabeled, got {low:g}"
-            f" to {high:g}",
-            settings.label,
-        )
-    if high == NO_LABEL:
-        raise _BadSampleError("no pixel is labeled", settings.label)
-    label = label.astype(np.int8)
-    recorder.writer.append(field, label)
+    batch = check_field(field, settings.channels)
+    shares = {name: values for name, values in maps.items() if name != settings.label}
+    label = check_label(maps[settings.label], settings.label)
+    check_shares(shares, label)
+    stored = stored_shares(label, shares) if shares else None
+    recorder.writer.append(field, label, stored)
     recorder.channels.merge(batch)
     recorder.classes.record_batch(label)
+    if stored is not None:
+        recorder.targets.record_batch(stored, label)
     recorder.times.append(time.isoformat())
 
 
@@ -217,29 +204,37 @@ def _blocks(fields: xr.Dataset, positions: IntArray, kept: IntArray) -> Iterator
 
 
 def _load(
-    fields: xr.Dataset, maps: xr.DataArray, positions: IntArray, numbers: IntArray
-) -> tuple[list[NDArray[Any]], NDArray[Any]]:
-    """Read some snapshots: each channel (T, H, W), and the class maps (T, H, W)."""
+    fields: xr.Dataset, maps: xr.Dataset, positions: IntArray, numbers: IntArray
+) -> tuple[list[NDArray[Any]], dict[str, NDArray[Any]]]:
+    """Read some snapshots: each channel (T, H, W), and by name each map (T, H, W)."""
     source = fields.attrs.get("source")
     # In one dataset, so that a made-up archive is computed once for its fields and its truth.
     block = fields.isel(time=positions)
-    block = block.assign({"label of a sample": (DIMS, maps.isel(time=numbers).data)})
+    renamed = {f"{name} of a sample": name for name in map(str, maps.data_vars)}
+    wanted = maps.isel(time=numbers)
+    block = block.assign({ours: (DIMS, wanted[name].data) for ours, name in renamed.items()})
     try:
         block = block.compute()
     except (OSError, RuntimeError) as error:
         first = block["time"].values[0]
         raise InputError(f"cannot be read: {error}", file=source, time=first) from error
     shape = (len(positions), fields.sizes["lat"], fields.sizes["lon"])
-    labels = block["label of a sample"].values
-    return [np.broadcast_to(block[c].values, shape) for c in fields.data_vars], labels
+    loaded = {name: block[ours].values for ours, name in renamed.items()}
+    return [np.broadcast_to(block[c].values, shape) for c in fields.data_vars], loaded
 
 
-def _statistics(recorders: list[_SplitRecorder], dataset: xr.Dataset) -> dict[str, Any]:
+def _statistics(
+    recorders: list[_SplitRecorder], dataset: xr.Dataset, settings: PrepareSettings
+) -> dict[str, Any]:
     """Statistics of the training split and of all splits, as the index names them."""
     train = recorders[0]
     if not train.times:
         raise InputError("no sample is left to train on", file=dataset.attrs.get("source"))
-    facts = {"statistics": train.channels.summary(), "class_shares": train.classes.summary()}
+    facts: dict[str, Any] = {
+        "statistics": train.channels.summary(),
+        "class_shares": train.classes.summary(),
+        "soft_class_shares": train.targets.summary() if settings.soft_labels else None,
+    }
     for other in recorders[1:]:
         train.channels.merge(other.channels)
         train.classes.merge(other.classes)
@@ -248,10 +243,13 @@ def _statistics(recorders: list[_SplitRecorder], dataset: xr.Dataset) -> dict[st
     return facts
 
 
-def _provenance(dataset: xr.Dataset, labels: xr.Dataset, label: str) -> dict[str, str]:
+def _provenance(
+    dataset: xr.Dataset, labels: xr.Dataset, settings: PrepareSettings
+) -> dict[str, str]:
     """Where fields and labels come from, as far as their attributes say."""
     told = {"exastorm_version": __version__}
     told |= {f"fields.{k}": str(v) for k, v in dataset.attrs.items()}
     told |= {f"labels.{k}": str(v) for k, v in labels.attrs.items()}
-    told |= {f"labels.{label}.{k}": str(v) for k, v in labels[label].attrs.items()}
+    for name in (settings.label, *share_names(labels, settings)):
+        told |= {f"labels.{name}.{k}": str(v) for k, v in labels[name].attrs.items()}
     return told

@@ -12,10 +12,12 @@ from exastorm.samples.index import (
     FORMAT_NAME,
     FORMAT_VERSION,
     INDEX_NAME,
+    SOFT_FORMAT_VERSION,
     SampleIndex,
     parse_time,
 )
 from exastorm.samples.splits import SPLITS
+from exastorm.samples.targets import SHARE_CLASSES
 from exastorm.variables import NUM_CLASSES
 
 
@@ -37,9 +39,11 @@ def read_index(folder: Path) -> SampleIndex:
         raise InputError(f"must be JSON, got {error}", file=path) from None
     if not isinstance(content, dict) or content.get("format") != FORMAT_NAME:
         raise InputError(f'must say "format": "{FORMAT_NAME}"', file=path)
-    if content.get("version") != FORMAT_VERSION:
+    if content.get("version") not in (FORMAT_VERSION, SOFT_FORMAT_VERSION):
         raise InputError(
-            f"must be version {FORMAT_VERSION}, got {content.get('version')}", file=path
+            f"must be version {FORMAT_VERSION} or {SOFT_FORMAT_VERSION},"
+            f" got {content.get('version')}",
+            file=path,
         )
     try:
         index = ADAPTER.validate_python(content)
@@ -53,6 +57,12 @@ def read_index(folder: Path) -> SampleIndex:
 def _checked(index: SampleIndex, path: Path) -> SampleIndex:
     """The index, if its parts agree."""
     num_channels, num_lat, num_lon = index.layout.shape
+    shares, soft_shares = index.layout.shares, index.soft_class_shares or ()
+    if shares not in ((), tuple(SHARE_CLASSES)):
+        raise InputError(
+            f"layout.shares must be none or {', '.join(SHARE_CLASSES)}, got {', '.join(shares)}",
+            file=path,
+        )
     facts = (
         ("channels", len(index.channels), num_channels),
         ("units", len(index.units), num_channels),
@@ -62,6 +72,7 @@ def _checked(index: SampleIndex, path: Path) -> SampleIndex:
             if isinstance(values, tuple)
         ),
         ("class_shares.by_pixel", len(index.class_shares.by_pixel), NUM_CLASSES),
+        ("soft_class_shares", len(soft_shares), NUM_CLASSES if shares else 0),
         ("lat", len(index.lat), num_lat),
         ("lon", len(index.lon), num_lon),
         ("times", len(index.times), sum(s.num_samples for s in index.shards)),
@@ -74,6 +85,12 @@ def _checked(index: SampleIndex, path: Path) -> SampleIndex:
             parse_time(time, index.calendar)
     except ValueError as error:
         raise InputError(f"times must be ISO 8601 in the calendar: {error}", file=path) from None
+    _check_shards(index, path)
+    return index
+
+
+def _check_shards(index: SampleIndex, path: Path) -> None:
+    """Refuse shards that lie elsewhere, have no split, or an impossible size."""
     for shard in index.shards:
         if shard.split not in SPLITS or Path(shard.name).name != shard.name:
             raise InputError(
@@ -87,4 +104,3 @@ def _checked(index: SampleIndex, path: Path) -> SampleIndex:
                 f" got {shard.num_bytes}",
                 file=path,
             )
-    return index

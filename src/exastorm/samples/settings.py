@@ -20,6 +20,10 @@ class PrepareSettings:
     label: str = "class_map"
     """Variable of the label dataset that holds the classes."""
 
+    soft_labels: bool = False
+    """Also keep, for each pixel, the shares of threshold ensembles that flag it as cyclone and as
+    river (`exastorm label --soft` makes them), for training with soft targets."""
+
     split_fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
     """Shares of training, validation and test; the paper's are 0.8, 0.1, 0.1."""
 

@@ -1,17 +1,16 @@
-"""Training shards: raw samples back to back, written once with a checksum, read one at a time.
+"""Training shards, open for reading: raw samples back to back, read one at a time.
 
 Raw bytes won over HDF5, Zarr and the rest by measurement (see "On-disk form of samples" in
 docs/choices.md): a sample is one aligned read into a buffer that is used again, from any number of
 threads, with no lock and no copy. What the bytes mean stands in the index.
 """
 
-import contextlib
 import hashlib
 import os
 from collections import OrderedDict
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 import cftime
 import numpy as np
@@ -19,95 +18,20 @@ from numpy.typing import NDArray
 
 from exastorm.errors import InputError
 from exastorm.progress import ProgressBar
-from exastorm.samples.index import SampleIndex, SampleLayout, Shard, parse_time
+from exastorm.samples.index import SampleIndex, parse_time
 from exastorm.samples.reading import read_index
 from exastorm.samples.splits import SPLITS
+from exastorm.samples.targets import class_probabilities
 
 Float32Array = NDArray[np.float32]
 LabelArray = NDArray[np.int8]
-
-PARTIAL = ".partial"
-"""Ends the name of a shard that is being written."""
+ShareArray = NDArray[np.uint8]
 
 HASH_BLOCK_BYTES = 8 << 20
 """Bytes hashed at a time when shards are verified; any size that fits a cache does."""
 
 MAX_OPEN_SHARDS = 64
 """Files kept open at once: far below the usual limit of 1024 per process."""
-
-
-class ShardWriter:
-    """Writes the samples of one split into shards of about a size; nothing is final before close.
-
-    Attributes:
-        shards: The shards that are complete.
-    """
-
-    def __init__(self, folder: Path, split: str, layout: SampleLayout, shard_mb: float) -> None:
-        self.shards: list[Shard] = []
-        self._folder = folder
-        self._split = split
-        self._layout = layout
-        self._per_shard = max(1, int(shard_mb * 1e6 // layout.stride))
-        self._center = np.asarray(layout.center, np.float32)[:, None, None]
-        self._unit = np.asarray(layout.unit, np.float32)[:, None, None]
-        self._padding = bytes(layout.stride - layout.field_bytes - layout.label_bytes)
-        self._file: Any = None
-        self._hash = hashlib.sha256()
-        self._num_samples = 0
-
-    def append(self, field: Float32Array, label: LabelArray) -> None:
-        """Write one sample: field (C, H, W) in the units of the index, class map (H, W)."""
-        assert field.shape == self._layout.shape, (field.shape, self._layout.shape)
-        if self._file is None:
-            self._file = (self._folder / (self._name() + PARTIAL)).open("wb")
-        if self._layout.dtype == "float16":
-            field = (field - self._center) / self._unit
-        for part in (
-            np.ascontiguousarray(field, self._layout.disk_dtype).data.cast("B"),
-            np.ascontiguousarray(label, np.int8).data.cast("B"),
-            self._padding,
-        ):
-            self._file.write(part)
-            self._hash.update(part)
-        self._num_samples += 1
-        if self._num_samples == self._per_shard:
-            self.close()
-
-    def close(self) -> None:
-        """Complete the shard in hand, if any."""
-        if self._file is None:
-            return
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        name = self._name()
-        (self._folder / (name + PARTIAL)).replace(self._folder / name)
-        self.shards.append(
-            Shard(
-                name=name,
-                split=self._split,
-                num_samples=self._num_samples,
-                num_bytes=self._num_samples * self._layout.stride,
-                sha256=self._hash.hexdigest(),
-            )
-        )
-        self._file, self._hash, self._num_samples = None, hashlib.sha256(), 0
-
-    def discard(self) -> None:
-        """Remove everything written, finished or not."""
-        if self._file is not None:
-            # On a full disk closing fails once more; what was written must go all the same.
-            with contextlib.suppress(OSError):
-                self._file.close()
-            (self._folder / (self._name() + PARTIAL)).unlink(missing_ok=True)
-            self._file = None
-        for shard in self.shards:
-            (self._folder / shard.name).unlink(missing_ok=True)
-
-    def _name(self) -> str:
-        """Name of the shard in hand."""
-        return f"{self._split}-{len(self.shards):05d}.bin"
 
 
 class ReadOnlyFile:
@@ -119,6 +43,20 @@ class ReadOnlyFile:
     def __del__(self) -> None:
         if hasattr(self, "descriptor"):
             os.close(self.descriptor)
+
+
+class RawSample(NamedTuple):
+    """A sample as its bytes lie on disk.
+
+    Attributes:
+        field: (C, H, W), packed as the layout says.
+        label: Class map (H, W).
+        shares: Stored shares (S, H, W); S is 0 without soft labels.
+    """
+
+    field: NDArray[Any]
+    label: LabelArray
+    shares: ShareArray
 
 
 class SampleStore:
@@ -185,18 +123,41 @@ class SampleStore:
             InputError: If the shard was cut short since it was opened.
         """
         layout = self.index.layout
-        raw, label = self.read_raw(i, np.empty(layout.stride, np.uint8))
+        raw, label, _ = self.read_raw(i, np.empty(layout.stride, np.uint8))
         if layout.dtype == "float32":
             return raw.astype(np.float32, copy=False), label
         center = np.asarray(layout.center, np.float32)[:, None, None]
         unit = np.asarray(layout.unit, np.float32)[:, None, None]
         return raw.astype(np.float32) * unit + center, label
 
-    def read_raw(self, i: int, buffer: NDArray[np.uint8]) -> tuple[NDArray[Any], LabelArray]:
+    def read_probabilities(self, i: int) -> Float32Array:
+        """Probability of each class (K, H, W) by the soft labels of sample `i`.
+
+        Raises:
+            InputError: If the samples have no soft labels, or the shard was cut short.
+        """
+        self.require_soft_labels()
+        raw = self.read_raw(i, np.empty(self.index.layout.stride, np.uint8))
+        return class_probabilities(raw.shares)
+
+    def require_soft_labels(self) -> None:
+        """Refuse samples that have hard labels alone.
+
+        Raises:
+            InputError: If so.
+        """
+        if not self.index.layout.shares:
+            raise InputError(
+                "soft targets need samples prepared with --prepare.soft-labels, got hard labels"
+                " alone",
+                file=self.path,
+            )
+
+    def read_raw(self, i: int, buffer: NDArray[np.uint8]) -> RawSample:
         """Read sample `i` into a buffer of `layout.stride` bytes.
 
         Returns:
-            Field (C, H, W) as stored, and class map (H, W): views of the buffer.
+            Views of the buffer.
 
         Raises:
             InputError: If the shard was cut short since it was opened.
@@ -219,9 +180,15 @@ class SampleStore:
                     f"shard ends at byte {offset + done}, within sample {i}", file=self.path / name
                 )
             done += got
-        field = buffer[: layout.field_bytes].view(layout.disk_dtype).reshape(layout.shape)
-        label = buffer[layout.field_bytes : layout.field_bytes + layout.label_bytes]
-        return field, label.view(np.int8).reshape(layout.shape[1:])
+        field, label, shares, _ = np.split(
+            buffer[: layout.stride],
+            np.cumsum([layout.field_bytes, layout.label_bytes, layout.share_bytes]),
+        )
+        return RawSample(
+            field.view(layout.disk_dtype).reshape(layout.shape),
+            label.view(np.int8).reshape(layout.shape[1:]),
+            shares.reshape(len(layout.shares), *layout.shape[1:]),
+        )
 
     def verify(self) -> None:
         """Read every shard and compare its checksum with the index.

@@ -30,16 +30,21 @@ class TrainingData:
         """Open the samples.
 
         Raises:
-            InputError: If they can't be read, a split is empty, or a batch is larger than the
-                training split.
+            InputError: If they can't be read, a split is empty, a batch is larger than the
+                training split, or soft targets are asked for and there are none.
         """
         self.store = SampleStore(samples)
-        shares = self.store.index.class_shares.by_pixel
+        soft = settings.targets == "soft"
+        if soft:
+            self.store.require_soft_labels()
+        index = self.store.index
+        shares = index.soft_class_shares if soft else index.class_shares.by_pixel
+        assert shares is not None
         self.class_weights: Tensor = class_weights(shares, settings.weight_law)
         self._settings = settings
         self._rank = world.rank
         self._device = device
-        self._train = self._split("train", roll=settings.roll)
+        self._train = self._split("train", soft=soft, roll=settings.roll)
         self._validation = self._split("validation")
         if settings.validation_samples is not None:
             every = -(-len(self._validation) // settings.validation_samples)
@@ -87,12 +92,13 @@ class TrainingData:
         chosen = step_samples(self.plan, epoch=epoch, step=step, rank=self._rank)
         return [str(self.store.time(int(self._train.samples[i]))) for i in chosen]
 
-    def _split(self, name: str, roll: bool = False) -> SegmentationDataset:
+    def _split(self, name: str, soft: bool = False, roll: bool = False) -> SegmentationDataset:
         """A split with this run's class weights."""
         return SegmentationDataset(
             self.store,
             name,
             class_weights=self.class_weights.tolist(),
+            soft=soft,
             roll=roll,
             seed=self._settings.seed,
         )

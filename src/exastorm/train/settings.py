@@ -10,11 +10,13 @@ from exastorm.samples.dataset import LoaderSettings
 
 Schedule = Literal["constant", "cosine"]
 Device = Literal["auto", "cpu", "cuda"]
+Targets = Literal["hard", "soft"]
 
 CHOICES = {
     "schedule": get_args(Schedule),
     "weight_law": get_args(WeightLaw),
     "device": get_args(Device),
+    "targets": get_args(Targets),
 }
 """Fields that take one of a few words."""
 
@@ -58,6 +60,11 @@ class TrainSettings:
     weight_law: WeightLaw = "inverse_sqrt"
     """Loss weight of a class by its frequency f in training: inverse_sqrt (1 / sqrt f, as in the
     paper), inverse (1 / f), or none."""
+
+    targets: Targets = "hard"
+    """What the network learns: hard, one class a pixel, or soft, the probability of each class over
+    an ensemble of thresholds, of samples prepared with soft_labels. Then f is the mean probability.
+    Scores are against the hard labels in either case."""
 
     tune_decision: bool = True
     """Shift the logits of the classes so that the largest one makes the best mean IoU on the

@@ -12,7 +12,7 @@ from types import TracebackType
 import torch
 from torch import Tensor, nn
 
-from exastorm.networks.losses import weighted_cross_entropy
+from exastorm.networks.losses import soft_cross_entropy, weighted_cross_entropy
 from exastorm.samples.dataset import Batch
 
 
@@ -53,10 +53,10 @@ class BatchWorkers:
     def forward_backward(self, network: nn.Module, batch: Batch) -> float:
         """Set the gradients of all parameters to those of a batch; returns its loss."""
         parameters = list(network.parameters())
-        total = batch.weight.sum()
+        total = batch.total_weight
 
         def learn(part: Batch) -> tuple[float, tuple[Tensor, ...]]:
-            loss = weighted_cross_entropy(network(part.field), part.label, part.weight, total)
+            loss = part_loss(network(part.field), part, total)
             return float(loss.detach()), torch.autograd.grad(loss, parameters)
 
         parts = cut(batch, self.num_workers)
@@ -66,6 +66,19 @@ class BatchWorkers:
             for gradient in gradients[1:]:
                 parameter.grad.add_(gradient)
         return sum(loss for loss, _ in results)
+
+
+def part_loss(logits: Tensor, part: Batch, total: Tensor) -> Tensor:
+    """Loss of a part of a batch, by its hard or soft labels; parts add up to the whole batch's.
+
+    Args:
+        logits: (B, K, H, W).
+        part: What they are compared with.
+        total: Sum of the weights of the whole batch.
+    """
+    if part.is_soft:
+        return soft_cross_entropy(logits, part.weight, total)
+    return weighted_cross_entropy(logits, part.label, part.weight, total)
 
 
 def cut(batch: Batch, num_parts: int) -> list[Batch]:

@@ -252,7 +252,9 @@ def test_explain_gives_each_criterion_with_value_and_threshold():
     assert (far.lat, far.lon) == (18.0, 112.0)
     failed = [check.criterion.split(",")[0] for check in far.checks if not check.passed]
     assert "pressure rise within 5 degrees" in failed
-    for check in near.checks:
+    latitude, *measured = near.checks
+    assert (latitude.value, latitude.threshold, latitude.comparison) == (18.0, 50.0, "<=")
+    for check in measured:
         assert check.passed == (check.value >= check.threshold)
     assert RULES.explain(fields, GRID, -40.0, 250.0, 10.0) == []
 
@@ -260,4 +262,7 @@ def test_explain_gives_each_criterion_with_value_and_threshold():
 def test_warm_lows_of_high_latitudes_are_left_out():
     fields = add_storm(calm(), 60.0, 180.0)
     assert find_cyclones(fields, GRID, RULES) == []
+    (verdict,) = RULES.explain(fields, GRID, 60.0, 180.0, 5.0)
+    failed = [check for check in verdict.checks if not check.passed]
+    assert [(check.value, check.threshold) for check in failed] == [(60.0, 50.0)]
     assert len(find_cyclones(fields, GRID, replace(RULES, max_latitude_deg=80.0))) == 1

@@ -10,7 +10,7 @@ NAN = float("nan")
 
 
 class CycloneCenter(NamedTuple):
-    """One candidate of a tropical cyclone in one snapshot; NaN for what a rule set does not measure.
+    """One candidate of a tropical cyclone in one snapshot; NaN for what is not measured.
 
     Attributes:
         row: Row of the grid point nearest to the center.
@@ -24,7 +24,7 @@ class CycloneCenter(NamedTuple):
         thickness_m: Fall of the thickness around the core, in the weakest direction.
         max_wind_ms: Highest low-level wind near the center.
         surface_height_m: Height of the surface at the center.
-        radius_17_deg: Radius of the 17.5 m s-1 wind, degrees (`exastorm.labels.cyclones.wind_radii`).
+        radius_17_deg: Radius of the 17.5 m s-1 wind, degrees (`wind_radii`).
         radius_33_deg: Radius of the 33 m s-1 wind.
         radius_43_deg: Radius of the 43 m s-1 wind.
         radius_50_deg: Radius of the 50 m s-1 wind.

@@ -1,4 +1,4 @@
-"""Minima of a field, and how strongly a closed contour holds them, as TempestExtremes has it.
+"""How strongly a closed contour holds a minimum, as TempestExtremes has it.
 
 A minimum has a closed contour of some strength within a radius if every walk from it to a cell
 farther than the radius meets a cell that is higher by that strength (Ullrich and Zarzycki 2017,
@@ -13,12 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
-from exastorm.labels.cyclones.tempest_grid import Disc, FloatArray, TempestGrid, search_distance_deg
-
-Values = NDArray[np.float32]
-Places = NDArray[np.intp]
+from exastorm.labels.cyclones.tempest_disc import Disc
+from exastorm.labels.cyclones.tempest_grid import Places, TempestGrid, Values, search_distance_deg
 
 
 class ClosedContour(NamedTuple):
@@ -34,109 +31,6 @@ class ClosedContour(NamedTuple):
     search_deg: float = 0.0
 
 
-def local_minima(values: Values, wraps: bool) -> Places:
-    """Rows and columns (2, N) of the cells that no cell touching them over an edge is lower than.
-
-    A plateau gives all its cells. In the first and the last column of a grid that does not wrap,
-    only the cells north and south count, as in TempestExtremes.
-
-    Args:
-        values: Field (H, W); missing values are no minima and make no other cell one less.
-        wraps: Whether the last column touches the first.
-    """
-    beaten = np.empty(values.shape, dtype=bool)
-    beaten[:, :-1] = values[:, 1:] < values[:, :-1]
-    beaten[:, -1] = values[:, 0] < values[:, -1]
-    beaten[:, 1:] |= values[:, :-1] < values[:, 1:]
-    beaten[:, 0] |= values[:, -1] < values[:, 0]
-    if not wraps:
-        beaten[:, [0, -1]] = False
-    beaten[:-1] |= values[1:] < values[:-1]
-    beaten[1:] |= values[:-1] < values[1:]
-    found = np.flatnonzero(~beaten)
-    found = found[~np.isnan(values.ravel()[found])]
-    return np.stack(np.divmod(found, values.shape[1])).astype(np.intp)
-
-
-def merge_minima(
-    values: Values, grid: TempestGrid, minima: Places, merge_deg: float, *, merge_equal: bool
-) -> Places:
-    """The minima (2, N) that have no lower one within a distance.
-
-    Lower minima count whether or not they are kept themselves. Of equal ones all are kept, unless
-    `merge_equal`, which keeps the first from the south-west.
-
-    Args:
-        values: Field (H, W).
-        grid: Its grid.
-        minima: Rows and columns (2, M), in the order of rows.
-        merge_deg: Distance, degrees; 0 keeps all.
-        merge_equal: Whether equal minima merge (DetectNodes --mergeequal).
-    """
-    if merge_deg == 0.0 or minima.shape[1] == 0:
-        return minima
-    depth = values[minima[0], minima[1]]
-    vectors = grid.vectors(*minima)
-    keep = _not_surely_merged(grid, minima, vectors, depth, merge_deg)
-    left = np.flatnonzero(keep)
-    chord = 2.0 * np.sin(0.5 * merge_deg / 180.0 * np.pi)
-    # A little wider than asked for: which pairs count is decided below, by the sum of squares.
-    pairs = cKDTree(vectors[:, left].T).sparse_distance_matrix(
-        cKDTree(vectors.T), chord * (1.0 + 1e-9), output_type="ndarray"
-    )
-    one, other = left[pairs["i"]], pairs["j"]
-    x, y, z = vectors[:, one] - vectors[:, other]
-    near = x * x + y * y + z * z <= chord * chord
-    one, other = one[near], other[near]
-    keep[one[depth[other] < depth[one]]] = False
-    if merge_equal:
-        equal = (depth[one] == depth[other]) & (other < one)
-        order = np.lexsort((other[equal], one[equal]))
-        for later, earlier in zip(one[equal][order], other[equal][order], strict=True):
-            keep[later] &= not keep[earlier]
-    return minima[:, keep]
-
-
-def _not_surely_merged(
-    grid: TempestGrid, minima: Places, vectors: FloatArray, depth: Values, merge_deg: float
-) -> NDArray[np.bool_]:
-    """Which minima (N,) a quick look leaves: most have a lower one close by.
-
-    Each is compared with the lowest of its box, a box being less across than `merge_deg`, then
-    with the lowest ones of all boxes.
-    """
-    side = np.radians(0.5 * merge_deg)
-    lat, lon = grid.lat[minima[0]], grid.lon[minima[1]]
-    band = np.floor((lat + 0.5 * np.pi) / side).astype(np.int64)
-    south = band * side - 0.5 * np.pi
-    nearest_equator = np.maximum(0.0, np.maximum(south, -(south + side)))
-    num_boxes = np.ceil(2.0 * np.pi * np.cos(nearest_equator) / side)
-    box = np.floor(lon / (2.0 * np.pi) * num_boxes).astype(np.int64) + band * 100_000
-    order = np.lexsort((depth, box))
-    heads = np.append(True, np.diff(box[order]) > 0)
-    lowest = order[heads][np.cumsum(heads) - 1]
-    keep = np.empty(depth.size, dtype=bool)
-    keep[order] = depth[order] == depth[lowest]
-    left, lowest = np.flatnonzero(keep), order[heads]
-    near = vectors[:, left].T @ vectors[:, lowest] >= np.cos(np.radians(merge_deg)) + 1e-9
-    keep[left] = ~np.any(near & (depth[lowest] < depth[left][:, None]), axis=1)
-    return keep
-
-
-def nearest_lower_deg(values: Values, grid: TempestGrid, minima: Places) -> FloatArray:
-    """Distance from each minimum (2, N) to the nearest lower one, degrees; infinite for the lowest."""
-    vectors = grid.vectors(*minima)
-    depth = values[minima[0], minima[1]]
-    nearest = np.full(depth.size, np.inf)
-    for n in range(depth.size):
-        lower = depth < depth[n]
-        if lower.any():
-            nearest[n] = np.degrees(
-                np.arccos(np.clip((vectors[:, n] @ vectors[:, lower]).max(), -1, 1))
-            )
-    return nearest
-
-
 def has_easy_way_out(
     values: Values, grid: TempestGrid, places: Places, radius_deg: float, threshold: float
 ) -> NDArray[np.bool_]:
@@ -145,35 +39,66 @@ def has_easy_way_out(
     A quick look at all places (2, N) at once: where True there is no closed contour; where False
     there may be one.
     """
-    rows, columns = places
+    easy = np.zeros(places.shape[1], dtype=bool)
+    high = in_single(threshold)
+    for along in (_north_south, _east_west):
+        left = np.flatnonzero(~easy)
+        for part in np.array_split(left, 1 + left.size // 4096):
+            easy[part] = along(values, grid, places[:, part], radius_deg, high)
+    return easy
+
+
+def _north_south(
+    values: Values, grid: TempestGrid, places: Places, radius_deg: float, high: np.float32
+) -> NDArray[np.bool_]:
+    """Whether a walk along the meridian leaves the radius."""
+    (rows, columns), num_rows = places, values.shape[0]
     level = values[rows, columns]
-    num = min(values.shape[0], int(radius_deg / np.degrees(np.diff(grid.lat).min())) + 2)
+    num = min(num_rows, int(radius_deg / np.degrees(np.diff(grid.lat).min())) + 2)
     easy = np.zeros(rows.size, dtype=bool)
     for sign in (-1, 1):
         path = rows[:, None] + sign * np.arange(1, num + 1)
         # A walk that ends at a pole, or at the edge of the grid, has not left.
-        leaves = (path[:, -1] >= 0) & (path[:, -1] < values.shape[0])
-        met = values[np.clip(path, 0, values.shape[0] - 1), columns[:, None]]
-        easy |= leaves & ~np.any(met - level[:, None] >= threshold, axis=1)
-    if not grid.wraps:
-        return easy
-    step = 2.0 * np.pi / grid.lon.size
-    reach = np.sin(np.radians(radius_deg)) / np.maximum(grid.cos_lat[rows], 1e-12)
-    half = np.where(reach < 1.0, np.arcsin(np.minimum(reach, 1.0)) / step, np.inf) + 2
-    # Near the poles a parallel is a long way: those places are left to the walk itself.
-    num = int(min(4 * num, grid.lon.size))
-    inside = np.arange(1, num + 1) <= half[:, None]
-    for sign in (-1, 1):
-        path = (columns[:, None] + sign * np.arange(1, num + 1)) % grid.lon.size
-        high = inside & (values[rows[:, None], path] - level[:, None] >= threshold)
-        easy |= (half <= num) & ~high.any(axis=1)
+        leaves = (path[:, -1] >= 0) & (path[:, -1] < num_rows)
+        met = values[np.clip(path, 0, num_rows - 1), columns[:, None]]
+        easy |= leaves & ~np.any(met - level[:, None] >= high, axis=1)
     return easy
+
+
+def _east_west(
+    values: Values, grid: TempestGrid, places: Places, radius_deg: float, high: np.float32
+) -> NDArray[np.bool_]:
+    """Whether a walk along the parallel leaves the radius; not looked at close to the poles."""
+    (rows, columns), num_lon = places, values.shape[1]
+    if not grid.wraps:
+        return np.zeros(rows.size, dtype=bool)
+    level = values[rows, columns]
+    reach = np.sin(np.radians(radius_deg)) / np.maximum(grid.cos_lat[rows], 1e-12)
+    half = np.arcsin(np.minimum(reach, 1.0)) / (2.0 * np.pi / num_lon) + 2
+    # At 60 degrees the walk is twice as long as on the equator.
+    num = min(num_lon, int(2.0 * radius_deg * num_lon / 360.0) + 4)
+    inside = np.arange(1, num + 1) <= half[:, None]
+    easy = np.zeros(rows.size, dtype=bool)
+    for sign in (-1, 1):
+        path = (columns[:, None] + sign * np.arange(1, num + 1)) % num_lon
+        met = values[rows[:, None], path] - level[:, None]
+        easy |= (reach < 1.0) & (half <= num) & ~np.any(inside & (met >= high), axis=1)
+    return easy
+
+
+def in_single(threshold: float) -> np.float32:
+    """The least single-precision number that is not below a threshold in double precision.
+
+    `x >= in_single(t)` for x in single precision is what `x >= t` is in C, where x is widened.
+    """
+    rounded = np.float32(threshold)
+    return rounded if float(rounded) >= threshold else np.nextafter(rounded, np.float32(np.inf))
 
 
 def lowest_near(
     values: Values, grid: TempestGrid, place: tuple[int, int], search_deg: float
 ) -> tuple[int, int]:
-    """Row and column of the lowest value within a distance; of equal ones the first met going out."""
+    """Row and column of the lowest value within a distance, of equal ones the first met."""
     if search_deg == 0.0:
         return place
     disc = grid.disc(place, search_deg, search_distance_deg)
@@ -219,7 +144,7 @@ class Climb:
 
     def is_closed(self, strength: float) -> bool:
         """Whether every walk meets a cell that is higher by a strength, which must be positive."""
-        return not self._escapes(self._disc.near & (self.rise < strength))
+        return not self._disc.leads_out(self._disc.near & (self.rise < in_single(strength)))
 
     def strength(self, at_least: float = 0.0) -> float:
         """The greatest strength for which `is_closed`; infinite where no walk leads out.
@@ -232,17 +157,30 @@ class Climb:
         if np.isnan(self._level):
             return float("nan")
         rise, near = self.rise, self._disc.near
-        steps = np.unique(rise[near & (rise >= at_least)])
-        steps = np.concatenate([[np.float32(0.0)], steps]) if at_least == 0.0 else steps
+        straight = self._straight_way_out()
+        steps = np.unique(rise[near & (rise >= in_single(at_least)) & (rise <= straight)])
         low, high = 0, steps.size
         while low < high:
             middle = (low + high) // 2
-            if self._escapes(near & (rise <= steps[middle])):
+            if self._disc.leads_out(near & (rise <= steps[middle])):
                 high = middle
             else:
                 low = middle + 1
         return float(steps[low]) if low < steps.size else float("inf")
 
-    def _escapes(self, is_open: NDArray[np.bool_]) -> bool:
-        """Whether a walk over open cells leads out."""
-        return bool(np.any(self._disc.reached(is_open) & self._disc.exits))
+    def _straight_way_out(self) -> np.float32:
+        """The highest step of the easiest walk straight north, south, east or west.
+
+        No closed contour is stronger; infinite where none of the four leaves.
+        """
+        row, column = self._disc.origin
+        near, rise = self._disc.near, self.rise
+        easiest = np.float32(np.inf)
+        ways: list[Any] = [(slice(row, None), column), (slice(row, None, -1), column)]
+        if not self._disc.is_wall(column):
+            ways += [(row, slice(column, None)), (row, slice(column, None, -1))]
+        for walk in ways:
+            inside = near[walk]
+            if not inside[-1]:
+                easiest = min(easiest, rise[walk][inside].max())
+        return easiest

@@ -111,7 +111,7 @@ def _corrected_cells(
 def _exact_extent(
     fields: Any, grid: Surroundings, center: CycloneCenter, rules: Sc18MaskRules
 ) -> Extent:
-    """The four groups of one storm, in a box of degrees that is clipped at the edges of the grid."""
+    """The four groups of one storm, in a box of degrees that is clipped at the grid's edges."""
     half = np.nan_to_num(center.radius_17_deg) + rules.box_margin_deg
     box = (
         _nearest(grid.lat, center.lat - half),
@@ -166,6 +166,6 @@ def exact_cyclones(extents: list[Extent], shape: tuple[int, int]) -> NDArray[np.
             field_map[cells] = True
         result = maps[0].reshape(shape).copy()
         window = slice(*extent.box[:2]), slice(*extent.box[2:])
-        union = maps.any(axis=0).reshape(shape)[window]
+        union = np.asarray(maps.any(axis=0)).reshape(shape)[window]
         result[window] |= _largest_groups(union)
     return result

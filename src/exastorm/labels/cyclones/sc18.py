@@ -12,6 +12,7 @@ track rules as published.
 """
 
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,9 +22,17 @@ from numpy.typing import NDArray
 from exastorm.grid import great_circle_km
 from exastorm.labels.cyclones.centers import NAN, CycloneCenter
 from exastorm.labels.cyclones.low_wind import choose_wind, low_wind
+from exastorm.labels.cyclones.sc18_criteria import (
+    apart,
+    apart_check,
+    as_centers,
+    checks,
+    is_cyclone,
+    latitude_check,
+)
 from exastorm.labels.cyclones.sc18_thresholds import KM_PER_DEGREE, PUBLISHED_SETS, Sc18Thresholds
 from exastorm.labels.cyclones.wind_radii import wind_radii_deg
-from exastorm.labels.rule_sets import Check, FieldPlan, Fields, Verdict
+from exastorm.labels.rule_sets import FieldPlan, Fields, TrackVerdict, Verdict
 from exastorm.linking import PointLinker
 from exastorm.physics.surroundings import Surroundings
 from exastorm.physics.warm_core import core_temperature, thickness
@@ -64,7 +73,7 @@ class Sc18CycloneRules(Sc18Thresholds):
         meets = np.array(
             [is_cyclone(center, self) for center in as_centers(centers)], dtype=bool
         ).reshape(-1)
-        reach = max(self.max_core_distance_deg, 1.5 * centers.attrs["spacing_deg"])
+        reach = self._reach_deg(centers)
         for _, here in centers[meets].groupby("step", sort=True):
             kept = here.index[apart(as_centers(here), reach)]
             places = centers.loc[kept]
@@ -72,7 +81,7 @@ class Sc18CycloneRules(Sc18Thresholds):
         return ids
 
     def members(self) -> list["Sc18CycloneRules"]:
-        """The published sets of TECA's thresholds, the loosest first, in proportion on this grid."""
+        """The published sets of TECA's thresholds, the loosest first, scaled to this grid."""
         vorticity, rise, warmth = PUBLISHED_SETS[-1]
         return [
             replace(
@@ -88,21 +97,42 @@ class Sc18CycloneRules(Sc18Thresholds):
         self, fields: Fields, grid: Surroundings, lat: float, lon: float, within_deg: float
     ) -> list[Verdict]:
         """Verdicts on the pressure minima beside the vorticity maxima near a place."""
-        anything = replace(self, min_vorticity_per_s=EXPLAINED_VORTICITY_PER_S)
-        found = find_centers(fields, grid, replace(anything, min_pressure_rise_pa=1e-3))
-        away = [great_circle_km(c.lat, c.lon, lat, lon) / KM_PER_DEGREE for c in found]
-        near = sorted((d, n) for n, d in enumerate(away) if d <= within_deg)
-        return [
-            Verdict(
-                "pressure minimum beside a vorticity maximum",
-                found[n].lat,
-                found[n].lon,
-                tuple(checks(found[n], self)),
-            )
-            for _, n in near
-        ]
+        diagnosed = diagnose(fields, grid, self)
+        everywhere = replace(
+            self, min_vorticity_per_s=EXPLAINED_VORTICITY_PER_S, max_latitude_deg=90.0
+        )
+        near: dict[tuple[int, int], tuple[float, Verdict]] = {}
+        for row, column in vorticity_maxima(diagnosed.turning, grid, everywhere):
+            place = grid.lowest_within(diagnosed.pressure, row, column, self.core_reach_deg(grid))
+            at = float(grid.lat[place[0]]), float(grid.lon[place[1]])
+            away = float(great_circle_km(*at, lat, lon)) / KM_PER_DEGREE
+            minimum = _is_minimum(diagnosed.pressure, grid, place)
+            if away > within_deg or place in near or not minimum:
+                continue
+            turning = float(diagnosed.turning[row, column])
+            center = measure_center(diagnosed, grid, self, place, turning)
+            latitude = latitude_check(float(grid.lat[row]), self)
+            verdict = Verdict(EXPLAINED, *at, (latitude, *checks(center, self)))
+            near[place] = (away, verdict)
+        return [verdict for _, verdict in sorted(near.values(), key=itemgetter(0))]
+
+    def longest_gap_hours(self) -> float:
+        """Each snapshot is judged alone."""
+        return 0.0
+
+    def explain_track(self, centers: pd.DataFrame, row: int) -> TrackVerdict:
+        """How far the next deeper center is; tracks are not asked about."""
+        here = centers[(centers["step"] == centers["step"].iloc[row]).to_numpy()]
+        meets = [center for center in as_centers(here) if is_cyclone(center, self)]
+        (mine,) = as_centers(centers.iloc[[row]])
+        return TrackVerdict((row,), (apart_check(mine, meets, self._reach_deg(centers)),))
+
+    def _reach_deg(self, centers: pd.DataFrame) -> float:
+        """Centers of a table that are closer than this are one storm, degrees."""
+        return max(self.max_core_distance_deg, 1.5 * float(centers.attrs["spacing_deg"]))
 
 
+EXPLAINED = "pressure minimum beside a vorticity maximum"
 EXPLAINED_VORTICITY_PER_S = 1e-5
 """Maxima of vorticity from here on are explained: a tenth of the Earth's in mid-latitudes."""
 
@@ -195,66 +225,6 @@ def measure_center(
         NAN,
         *wind_radii_deg(diagnosed.wind, grid, place),
     )
-
-
-def checks(center: CycloneCenter, rules: Sc18CycloneRules) -> list[Check]:
-    """Every threshold of the rules, applied to a measured center.
-
-    A thickness that was not measured passes.
-    """
-    # In the precision of the field, so that what was found with a threshold also passes it.
-    least_vorticity = float(np.float32(rules.min_vorticity_per_s))
-    near = f"within {rules.pressure_radius_deg:g} degrees"
-    rows = [
-        ("850 hPa cyclonic vorticity, s-1", center.vorticity_per_s, least_vorticity),
-        (f"pressure rise {near}, Pa", center.pressure_rise_pa, rules.min_pressure_rise_pa),
-        (
-            f"fall of the mean of T200 and T500 within {rules.warm_core_radius_deg:g} degrees, K",
-            center.warm_core_k,
-            rules.min_warm_core_k,
-        ),
-        (
-            f"fall of Z200 - Z1000 within {rules.thickness_radius_deg:g} degrees, m",
-            center.thickness_m,
-            rules.min_thickness_m,
-        ),
-        (
-            f"low-level wind within {rules.vorticity_radius_deg:g} degrees, m s-1",
-            center.max_wind_ms,
-            rules.min_wind_ms,
-        ),
-    ]
-    untested = center.thickness_m != center.thickness_m
-    return [
-        Check(name, value, least, bool(value >= least) or ("Z200" in name and untested))
-        for name, value, least in rows
-    ]
-
-
-def is_cyclone(center: CycloneCenter, rules: Sc18CycloneRules) -> bool:
-    """Whether a measured center meets every threshold."""
-    return all(check.passed for check in checks(center, rules))
-
-
-def as_centers(table: pd.DataFrame) -> list[CycloneCenter]:
-    """Rows of a table of centers."""
-    return [CycloneCenter(*row) for row in table[list(CycloneCenter._fields)].to_numpy()]
-
-
-def apart(centers: list[CycloneCenter], reach_deg: float) -> list[int]:
-    """Numbers of the centers that remain where of those closer than a distance only one counts.
-
-    The deepest does, then the most vortical, then the most poleward; in that order they come. A
-    storm whose pressure is lowest at two points alike must not count twice.
-    """
-    kept: list[int] = []
-    rank = [(c.central_pressure_pa, -c.vorticity_per_s, -abs(c.lat)) for c in centers]
-    for n in sorted(range(len(centers)), key=rank.__getitem__):
-        here = centers[n]
-        away = [great_circle_km(here.lat, here.lon, centers[k].lat, centers[k].lon) for k in kept]
-        if all(distance > reach_deg * KM_PER_DEGREE for distance in away):
-            kept.append(n)
-    return kept
 
 
 def vorticity_maxima(

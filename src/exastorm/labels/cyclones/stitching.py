@@ -14,6 +14,7 @@ time that it stands for, which at 6-hourly data is the same.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from exastorm.labels.cyclones.tempest_grid import FloatArray, search_distance_deg
+from exastorm.labels.rule_sets import Check
 
 SECOND = 1.0 / 3600.0
 """Hours; times in hours since the first snapshot are compared to within a second."""
@@ -62,9 +64,7 @@ class StitchRules:
         if self.min_points < 1:
             raise ValueError(f"min_points must be at least 1, got {self.min_points}")
         if not 0 < self.max_latitude_deg <= 90:
-            raise ValueError(
-                f"max_latitude_deg must lie in (0, 90], got {self.max_latitude_deg}"
-            )
+            raise ValueError(f"max_latitude_deg must lie in (0, 90], got {self.max_latitude_deg}")
 
 
 def stitch(centers: pd.DataFrame, rules: StitchRules) -> list[NDArray[np.intp]]:
@@ -79,23 +79,67 @@ def stitch(centers: pd.DataFrame, rules: StitchRules) -> list[NDArray[np.intp]]:
     Returns:
         Row numbers of the points of each track. Tracks may share their last point.
     """
-    hours = np.asarray(centers.attrs["hours"], dtype=np.float64)
-    steps = centers["step"].to_numpy(dtype=np.int64)
-    positions = _Positions(centers["lat"].to_numpy(float), centers["lon"].to_numpy(float))
-    tracks = _follow(_pointers(hours, steps, positions, rules))
-    counts = _weights(hours, rules)[steps]
-    meets = [meets_rule * counts for meets_rule in _point_rules(centers, rules)]
-    kept = []
-    for track in tracks:
-        lasts = hours[steps[track[-1]]] - hours[steps[track[0]]]
-        if (
-            lasts >= rules.min_hours - SECOND
-            and _goes_far(track, positions, rules)
-            # A thousandth of a point: sums of hours are rounded.
-            and all(met[track].sum() >= rules.min_points - 1e-3 for met in meets)
-        ):
-            kept.append(track)
-    return kept
+    criteria = TrackCriteria(centers, rules)
+    return [track for track in criteria.tracks() if criteria.counts(track)]
+
+
+class TrackCriteria:
+    """What the rules ask of the tracks of one table of candidates."""
+
+    def __init__(self, centers: pd.DataFrame, rules: StitchRules) -> None:
+        self._rules = rules
+        self._hours = np.asarray(centers.attrs["hours"], dtype=np.float64)
+        self._steps = centers["step"].to_numpy(dtype=np.int64)
+        self._positions = _Positions(centers["lat"].to_numpy(float), centers["lon"].to_numpy(float))
+        weights = _weights(self._hours, rules)[self._steps]
+        self._met = {name: met * weights for name, met in _point_rules(centers, rules).items()}
+
+    def tracks(self) -> list[NDArray[np.intp]]:
+        """All tracks of more than one point, whether or not they count."""
+        return _follow(_pointers(self._hours, self._steps, self._positions, self._rules))
+
+    def track_through(self, point: int) -> NDArray[np.intp]:
+        """The track that a candidate belongs to, by the choice of `track_numbers`.
+
+        If none counts, the one that goes on from it; where there is none, the candidate alone.
+        """
+        tracks = [track for track in self.tracks() if point in track]
+        tracks.sort(key=lambda track: (not self.counts(track), track[-1] == point))
+        return tracks[0] if tracks else np.array([point], dtype=np.intp)
+
+    def counts(self, track: NDArray[np.intp]) -> bool:
+        """Whether a track meets all criteria."""
+        return all(check.passed for check in self.checks(track))
+
+    def checks(self, track: NDArray[np.intp]) -> list[Check]:
+        """Each criterion, applied to a track."""
+        rules, points = self._rules, track.tolist()
+        hours = self._hours[self._steps[points]]
+        checks = [
+            _at_least(
+                "time from its first to its last point, h",
+                hours[-1] - hours[0],
+                rules.min_hours,
+                slack=SECOND,
+            )
+        ]
+        # A thousandth of a point: sums of hours are rounded.
+        checks += [
+            _at_least(f"points of its track with {name}", met[points].sum(), rules.min_points, 1e-3)
+            for name, met in self._met.items()
+        ]
+        if rules.min_end_distance_deg > 0:
+            far = self._positions.distance_deg(points[0], points[-1])
+            least = rules.min_end_distance_deg
+            checks.append(_at_least("distance between its ends, degrees", far, least))
+        if rules.min_length_deg > 0:
+            far = sum(self._positions.distance_deg(*leg) for leg in pairwise(points))
+            checks.append(_at_least("length of its track, degrees", far, rules.min_length_deg))
+        return checks
+
+
+def _at_least(name: str, value: float, least: float, slack: float = 0.0) -> Check:
+    return Check(name, float(value), least, bool(value >= least - slack))
 
 
 def track_numbers(tracks: list[NDArray[np.intp]], num: int) -> NDArray[np.int64]:
@@ -194,7 +238,8 @@ def _follow(pointers: NDArray[np.int64]) -> list[NDArray[np.intp]]:
     for start in range(len(left)):
         track, point = [start], start
         while left[point] >= 0:
-            point, left[point] = left[point], -1
+            following = left[point]
+            left[point], point = -1, following
             track.append(point)
         if len(track) > 1:
             tracks.append(np.array(track, dtype=np.intp))
@@ -204,8 +249,8 @@ def _follow(pointers: NDArray[np.int64]) -> list[NDArray[np.intp]]:
 def _weights(hours: FloatArray, rules: StitchRules) -> FloatArray:
     """How many points 6 h apart a point of each snapshot (T,) stands for.
 
-    Half the time to the snapshots before and after; at an end, and beside a hole in the archive,
-    the usual time instead, which is the median, at least 6 h.
+    Half the time from the snapshot before to the one after; at an end, the time on its one side. A
+    hole in the archive counts as the usual time, which is the median, at least 6 h.
     """
     if not rules.count_by_hours or hours.size < 2:
         return np.ones(hours.size)
@@ -216,32 +261,22 @@ def _weights(hours: FloatArray, rules: StitchRules) -> FloatArray:
     return np.asarray(0.5 * (before + after) / 6.0)
 
 
-def _point_rules(centers: pd.DataFrame, rules: StitchRules) -> list[NDArray[np.bool_]]:
+def _point_rules(centers: pd.DataFrame, rules: StitchRules) -> dict[str, NDArray[np.bool_]]:
     """Which points (N,) are windy, not too far north, not too far south, and low."""
     wind = _as_written(centers["max_wind_ms"])
     lat = np.round(centers["lat"].to_numpy(float), 6)
     height = centers["surface_height_m"].to_numpy(float)
-    met = [
-        wind >= rules.min_wind_ms,
-        lat <= rules.max_latitude_deg,
-        lat >= -rules.max_latitude_deg,
-    ]
+    met = {
+        f"wind >= {rules.min_wind_ms:g} m s-1": wind >= rules.min_wind_ms,
+        f"latitude <= {rules.max_latitude_deg:g}": lat <= rules.max_latitude_deg,
+        f"latitude >= {-rules.max_latitude_deg:g}": lat >= -rules.max_latitude_deg,
+    }
     if not np.isnan(height).all():
-        met.append(_as_written(height) <= rules.max_height_m)
+        name = f"surface <= {rules.max_height_m:g} m"
+        met[name] = _as_written(height) <= rules.max_height_m
     return met
 
 
 def _as_written(values: Any) -> FloatArray:
     """Numbers to the seven digits that DetectNodes writes."""
     return np.array([float(f"{value:.6e}") for value in values])
-
-
-def _goes_far(track: NDArray[np.intp], positions: _Positions, rules: StitchRules) -> bool:
-    """Whether a track is long enough, from end to end and along its way."""
-    first, last = int(track[0]), int(track[-1])
-    if positions.distance_deg(first, last) < rules.min_end_distance_deg:
-        return False
-    if rules.min_length_deg == 0.0:
-        return True
-    legs = zip(track[:-1].tolist(), track[1:].tolist(), strict=True)
-    return sum(positions.distance_deg(one, other) for one, other in legs) >= rules.min_length_deg

@@ -3,8 +3,8 @@
 A quadratic surface is fitted to the nine values around the lowest grid point, on the plane that
 touches the sphere there (gnomonic coordinates, in which great circles are straight); the point
 itself is met exactly, the eight others as well as possible. Its lowest point is the center. Where
-the surface has none, or it lies outside the nine cells, where one of the nine is missing or lower,
-and on the first and last row or an edge of the grid, the grid point stays.
+the surface has none, or it lies more than half a grid spacing away, where one of the nine values
+is missing or lower, and on the first and last row or an edge of the grid, the grid point stays.
 """
 
 from typing import Any, NamedTuple
@@ -62,7 +62,7 @@ def subgrid_minimum(values: Any, grid: Surroundings, row: int, column: int) -> S
 
 
 def _lowest_of_quadratic(x: Any, y: Any, rise: Any) -> tuple[float, float, float] | None:
-    """Place and depth of the lowest point of a x + b y + c x^2 + d x y + e y^2; None without one."""
+    """Place and depth of the lowest point of ax + by + cx^2 + dxy + ey^2; None without one."""
     scale = np.abs(x).max(), np.abs(y).max()
     x, y = x / scale[0], y / scale[1]
     a, b, c, d, e = np.linalg.lstsq(np.stack([x, y, x * x, x * y, y * y], axis=1), rise)[0]

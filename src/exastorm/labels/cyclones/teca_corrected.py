@@ -2,23 +2,26 @@
 
 All distances are along great circles, everything wraps in longitude, and both hemispheres and the
 grid's own directions are treated alike. The pressure minimum is the lowest place within the core
-radius of the vorticity maximum, if the pressure rises to all sides of it; it is placed between grid
-points by a bicubic spline. A field rises by what it gains within the radius along the weakest
-of eight great circles, so that a threshold of 400 Pa means 400 Pa.
+radius of the vorticity maximum, if the pressure rises to all sides of it; it is placed between
+grid points (`exastorm.labels.cyclones.subgrid`). A field rises by what it gains within the radius
+along the weakest of eight great circles, so that a threshold of 400 Pa means 400 Pa.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from exastorm.grid import wrap_longitude
+from exastorm.constants import EARTH_RADIUS_KM
+from exastorm.grid import great_circle_km
 from exastorm.labels.cyclones.low_wind import low_wind
-from exastorm.labels.cyclones.teca_shape import MARGIN, Surface, lowest_near
+from exastorm.labels.cyclones.subgrid import subgrid_minimum
+from exastorm.labels.cyclones.teca_peaks import sieve
 from exastorm.labels.rule_sets import Fields
-from exastorm.physics.surroundings import Surroundings
+from exastorm.physics.surroundings import TOLERANCE_DEG, Surroundings
 from exastorm.physics.warm_core import core_temperature, thickness
 from exastorm.physics.wind import vorticity
 
@@ -129,22 +132,60 @@ class CorrectedSearch:
             lat = self.grid.lat
             south, north = self.reach.lowest_lat_deg, self.reach.highest_lat_deg
             where = ((lat >= south) & (lat <= north))[:, None]
-        rows, columns = np.nonzero((self.turning >= least) & where)
-        values = self.turning[rows, columns]
-        # Most cells fall to one that touches them; only the rest are compared with a whole disc.
-        near = np.fmax.reduce(self.turning[self.grid.touching(rows, columns)], axis=1)
-        peaks = np.flatnonzero(values >= near)
-        peaks = peaks[np.argsort(-values[peaks], kind="stable")]
-        radius = self.reach.vorticity_window_deg / 2
-        return [
-            (row, column)
-            for row, column in zip(rows[peaks].tolist(), columns[peaks].tolist(), strict=True)
-            if self.turning[row, column] >= self.grid.highest_value(self.turning, row, column, radius)
-        ]
+        looked_at = (self.turning >= least) & where
+        # A box inside the disc at every latitude: degrees of longitude only get shorter poleward.
+        inside = self._radius_deg / np.sqrt(2.0)
+        half_rows = int(inside / np.diff(self.grid.lat).max())
+        half_columns = int(inside / np.diff(self.grid.lon).max())
+        box = max(half_rows, 1), max(half_columns, 1)
+        rows, columns = sieve(self.turning, looked_at, *box, wraps=self.grid.wraps)
+        order = np.argsort(-self.turning[rows, columns], kind="stable")
+        found: list[tuple[int, int]] = []
+        for place in zip(rows[order].tolist(), columns[order].tolist(), strict=True):
+            if self._is_highest(place, found):
+                found.append(place)
+        return found
+
+    @property
+    def _radius_deg(self) -> float:
+        return self.reach.vorticity_window_deg / 2
+
+    def _is_highest(self, place: tuple[int, int], found: list[tuple[int, int]]) -> bool:
+        """Whether no vorticity in the disc round a point is higher; of equal ones one counts."""
+        here = self.turning[place]
+        rows, columns = self._box(place)
+        higher = np.nonzero(self.turning[rows, columns] > here)
+        if higher[0].size and self._any_near(place, (rows[higher[0], 0], columns[0, higher[1]])):
+            return False
+        # Highest first, so equal ones come last in what was found.
+        equals = list(takewhile(lambda other: self.turning[other] == here, reversed(found)))
+        return not equals or not self._any_near(place, np.array(equals).T)
+
+    def _box(self, place: tuple[int, int]) -> tuple[Any, Any]:
+        """Rows (N, 1) and columns (1, M) that hold the disc round a point."""
+        row, column = place
+        lat, num_lon = self.grid.lat, self.grid.lon.size
+        radius = self._radius_deg + TOLERANCE_DEG
+        first, last = np.searchsorted(lat, [lat[row] - radius, lat[row] + radius])
+        sine = np.sin(np.deg2rad(radius)) / max(np.cos(np.deg2rad(lat[row])), 1e-6)
+        half_deg = np.degrees(np.arcsin(sine)) if sine < 1 else 180.0
+        half = min(int(half_deg / np.diff(self.grid.lon).min()) + 1, num_lon // 2)
+        columns = column + np.arange(-half, half + 1)
+        if self.grid.wraps:
+            return np.arange(first, last)[:, None], (columns % num_lon)[None, :]
+        columns = columns[(columns >= 0) & (columns < num_lon)]
+        return np.arange(first, last)[:, None], columns[None, :]
+
+    def _any_near(self, place: tuple[int, int], others: Any) -> bool:
+        """Whether any of other points (rows, columns) lies in the disc round a point."""
+        lat, lon = self.grid.lat, self.grid.lon
+        km = great_circle_km(lat[place[0]], lon[place[1]], lat[others[0]], lon[others[1]])
+        degrees = np.degrees(km / EARTH_RADIUS_KM)
+        return bool(np.any(degrees <= self._radius_deg + TOLERANCE_DEG))
 
     def highest_wind(self, row: int, column: int) -> float:
         """Highest low-level wind within half a window of a vorticity maximum, m s-1."""
-        return self.grid.highest_value(self.wind, row, column, self.reach.vorticity_window_deg / 2)
+        return self.grid.highest_value(self.wind, row, column, self._radius_deg)
 
     def lowest_pressure(self, row: int, column: int) -> Low:
         """The lowest pressure near a vorticity maximum."""
@@ -154,8 +195,9 @@ class CorrectedSearch:
             lat, lon = float(self.grid.lat[row]), float(self.grid.lon[column])
             value = float(pressure[row, column])
             return Low(row, column, lat, lon, value, float("nan"), 0.0, False)
-        lat, lon, value = self._between(pressure, place)
-        distance = self.grid.distance_deg((row, column), place)
+        lat, lon, value = subgrid_minimum(pressure, self.grid, *place)
+        here, there = (self.grid.lat[row], self.grid.lon[column]), (lat, lon)
+        distance = float(np.degrees(great_circle_km(*here, *there) / EARTH_RADIUS_KM))
         rise = self.grid.weakest_rise(pressure, *place, self.reach.pressure_deg)
         return Low(*place, lat, lon, value, distance, rise, True)
 
@@ -178,30 +220,3 @@ class CorrectedSearch:
         place = self.grid.lowest_within(field, row, column, self.reach.core_deg)
         touching = field[self.grid.touching(*place)]
         return place if np.all(touching >= field[place]) else None
-
-    def _between(self, field: Any, place: tuple[int, int]) -> tuple[float, float, float]:
-        """Latitude, longitude and value of a minimum between grid points.
-
-        The rows are taken poleward in both hemispheres, so that mirrored fields give mirrored
-        places to the last digit.
-        """
-        row, column = place
-        lat, lon, num_lon = self.grid.lat, self.grid.lon, self.grid.lon.size
-        here = float(lat[row]), float(lon[column]), float(field[place])
-        rows = np.arange(max(row - MARGIN, 0), min(row + MARGIN + 1, lat.size))
-        offsets = np.arange(-MARGIN, MARGIN + 1)
-        if not self.grid.wraps:
-            offsets = offsets[(column + offsets >= 0) & (column + offsets < num_lon)]
-        if min(rows.size, offsets.size) < 4 or row in (0, lat.size - 1):
-            return here
-        values = field[rows[:, None], (column + offsets) % num_lon]
-        sign = -1.0 if here[0] < 0 else 1.0
-        step = float(np.diff(lon).mean())
-        order = slice(None, None, int(sign))
-        poleward = (sign * (lat[rows] - lat[row]))[order]
-        surface = Surface.through(values[order], poleward, offsets * step, (0.0, 0.0), (step, 90.0))
-        if surface is None:
-            return here
-        half_row = 0.5 * float(min(lat[row + 1] - lat[row], lat[row] - lat[row - 1]))
-        found = lowest_near(surface, 0.5 * step, half_row)
-        return here[0] + sign * found.y, float(wrap_longitude(here[1] + found.x)), found.value

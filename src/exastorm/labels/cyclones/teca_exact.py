@@ -25,6 +25,7 @@ from exastorm.errors import InputError
 from exastorm.grid import nearest_index, wrap_longitude
 from exastorm.labels.cyclones.low_wind import low_wind
 from exastorm.labels.cyclones.teca_corrected import NEITHER, Falls, Low, TecaReach
+from exastorm.labels.cyclones.teca_peaks import sieve
 from exastorm.labels.cyclones.teca_shape import MARGIN, Place, Surface, descend, stepped_rise
 from exastorm.labels.rule_sets import Fields
 from exastorm.physics.surroundings import Surroundings
@@ -106,7 +107,7 @@ class ExactSearch:
         # The first row is meant to be a copy of the second, but is one of the third.
         out[0], out[-1] = out[2], out[-2]
         out[lat < 0] *= -1
-        return out
+        return np.asarray(out)
 
     @cached_property
     def wind(self) -> NDArray[np.floating[Any]]:
@@ -142,15 +143,12 @@ class ExactSearch:
         high = self.turning >= least
         if where is not None:
             high &= self._cut(where)
-        rows, columns = np.nonzero(high)
-        values = self.turning[rows, columns]
-        num_lon = self.grid.lon.size
-        around = np.clip(rows[:, None] + np.repeat([-1, 0, 1], 3), 0, self.lat.size - 1)
-        beside = (columns[:, None] + np.tile([-1, 0, 1], 3)) % num_lon
-        peaks = np.flatnonzero(values >= np.fmax.reduce(self.turning[around, beside], axis=1))
-        center = 2 * self.half_window * (self.half_window + 1)
+        half = self.half_window
+        # A grid that does not wrap is taken to wrap all the same.
+        rows, columns = sieve(self.turning, high, half, half, wraps=True)
+        center = 2 * half * (half + 1)
         found = []
-        for row, column in zip(rows[peaks].tolist(), columns[peaks].tolist(), strict=True):
+        for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
             values = self.turning[self._window(row, column)]
             if np.nanargmax(values) == center:
                 found.append((row + self.first_row, column))
@@ -170,8 +168,9 @@ class ExactSearch:
     def lowest_pressure(self, row: int, column: int) -> Low | None:
         """The pressure minimum that TECA finds from a vorticity maximum; None if it fails."""
         x, y = float(self.grid.lon[column]), float(self.grid.lat[row])
-        surface = self._surface(self._cut(self.fields["PSL"]), x, y, self.reach.pressure_deg)
-        place = surface and descend(surface, x, y)
+        reach = self.reach.core_deg + self.reach.pressure_deg
+        surface = self._surface(self._cut(self.fields["PSL"]), x, y, reach)
+        place = descend(surface, x, y) if surface else None
         if surface is None or place is None or place.value < LEAST_PRESSURE_PA:
             return None
         distance = float(np.hypot(place.x - x, place.y - y))
@@ -194,23 +193,25 @@ class ExactSearch:
         self, negative: Any, low: Low, x: float, y: float, radius: float
     ) -> tuple[Place | None, float]:
         """Place of a maximum and how far the field falls around it; 0 where none is near."""
-        surface = self._surface(negative, x, y, radius)
-        place = surface and descend(surface, x, y)
+        # The start may be the core radius away from the low to one side, the maximum to the other.
+        surface = self._surface(negative, x, y, 2 * self.reach.core_deg + radius)
+        place = descend(surface, x, y) if surface else None
         if surface is None or place is None:
             return None, NEITHER
         if np.hypot(place.x - low.lon, place.y - low.lat) >= self.reach.core_deg:
             return place, NEITHER
         return place, max(NEITHER, stepped_rise(surface, place, radius))
 
-    def _surface(self, field: Any, x: float, y: float, radius: float) -> Surface | None:
-        """The field round a place as a spline, as far as the search for a minimum may go."""
+    def _surface(self, field: Any, x: float, y: float, reach: float) -> Surface | None:
+        """The field round a place as a spline, so many degrees to each side.
+
+        A search that ends more than the core radius away is in vain, so it need not see farther.
+        """
         half = self.half_window
         lat_step, lon_step = self.lat[1] - self.lat[0], self.grid.lon[1] - self.grid.lon[0]
         south = self.lat[0] - lat_step * np.arange(half, 0, -1)
         north = self.lat[-1] + lat_step * np.arange(1, half + 1)
         lat = np.concatenate([south, self.lat, north])
-        # A search that ends more than the core radius away is in vain.
-        reach = 2 * self.reach.core_deg + radius
         rows = np.flatnonzero(np.abs(lat - y) <= reach + MARGIN * lat_step)
         nearest = round((x - self.grid.lon[0]) / lon_step)
         num = int(reach / lon_step) + MARGIN

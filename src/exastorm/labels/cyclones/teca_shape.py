@@ -1,7 +1,7 @@
-"""The lowest point of a field between grid points, and how far the field rises around it.
+"""TECA's way to the lowest point of a field, and its measure of how far the field rises around it.
 
-The field round a place is a bicubic spline. `lowest_near` refines a lowest grid point by Newton's
-method. `descend` and `stepped_rise` do what TECA's detector does (gfdl_spline, GFDL's TSTORMS):
+The field round a place is a bicubic spline; on it `descend` and `stepped_rise` do what TECA's
+detector does (gfdl_spline, of GFDL's TSTORMS):
 
 - It follows conjugate gradients, but is content as soon as a line search lowers the field by less
   than 1 % of its value. That is 10 hPa of pressure, 2.4 K of temperature or 120 m of thickness, so
@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import RectBivariateSpline
-from scipy.optimize import OptimizeWarning, bracket, brent
+from scipy.optimize import bracket, brent
 
 FloatArray = NDArray[np.float64]
 
@@ -34,9 +34,11 @@ NUM_ITERATIONS = 50
 """Line searches after which TECA gives up (teca_tc_candidates, minimizer_iterations)."""
 BLIND_RISE = 2.0
 """Rise over which TECA accepts a direction, in the unit of the field (gfdl_spline, linmin1)."""
-MARGIN = 12
-"""Cells round the part of a spline that is used: there what lies beyond changes it by less than
-1e-6 of the value (a cubic spline forgets by a factor 2 - sqrt(3) = 0.27 a cell)."""
+MARGIN = 8
+"""Cells of a spline round the part that is used: a cubic spline forgets by a factor of 2 - sqrt(3)
+= 0.27 a cell, so what is cut off beyond changes it by 3e-5 of the change there."""
+WALL = 1e30
+"""Height of a surface beyond its reach: higher than any field, and finite for line searches."""
 DIRECTIONS = ((0, 1), (0, -1), (1, 0), (-1, 0), (1, -1), (1, 1), (-1, 1), (-1, -1))
 """TECA's eight steps, degrees of longitude and latitude."""
 
@@ -57,7 +59,7 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Surface:
-    """A field round a place as a bicubic spline; infinitely high beyond its reach.
+    """A field round a place as a bicubic spline; a wall beyond its reach.
 
     Attributes:
         spline: The spline of y and x.
@@ -81,50 +83,11 @@ class Surface:
     def value(self, x: float, y: float) -> float:
         """The field at a place."""
         away = abs(x - self.center[0]) - self.reach[0], abs(y - self.center[1]) - self.reach[1]
-        return math.inf if max(away) > 1e-9 else float(self.spline.ev(y, x))
+        return WALL if max(away) > 1e-9 else float(self.spline.ev(y, x))
 
     def gradient(self, x: float, y: float) -> FloatArray:
         """Slope eastward and northward, per degree, (2,)."""
         return np.array([self.spline.ev(y, x, dy=1), self.spline.ev(y, x, dx=1)])
-
-    def curvature(self, x: float, y: float) -> FloatArray:
-        """Second derivatives (2, 2), per degree squared."""
-        across = self.spline.ev(y, x, dx=1, dy=1)
-        return np.array(
-            [[self.spline.ev(y, x, dy=2), across], [across, self.spline.ev(y, x, dx=2)]]
-        )
-
-
-def lowest_near(surface: Surface, half_x: float, half_y: float) -> Place:
-    """The lowest place beside the center of a surface, by Newton's method.
-
-    Args:
-        surface: A surface whose center is a lowest grid point.
-        half_x: How far off it may lie eastward or westward, degrees.
-        half_y: How far off it may lie northward or southward, degrees.
-
-    Returns:
-        The place; the center itself where the surface has no minimum that near.
-    """
-    start = np.array(surface.center)
-    limits = np.array([half_x, half_y])
-    here = start
-    for _ in range(8):
-        curvature = surface.curvature(*here)
-        if curvature[0, 0] <= 0 or np.linalg.det(curvature) <= 0:
-            here = start
-            break
-        there = here - np.linalg.solve(curvature, surface.gradient(*here))
-        there = np.clip(there, start - limits, start + limits)
-        moved = np.abs(there - here).max()
-        here = there
-        # A meter; positions are told to a grid cell, and compared to 0.1 degree.
-        if moved < 1e-5:
-            break
-    value = surface.value(*here)
-    if value > surface.value(*start):
-        here, value = start, surface.value(*start)
-    return Place(float(here[0]), float(here[1]), value)
 
 
 def descend(surface: Surface, x: float, y: float) -> Place | None:
@@ -141,13 +104,11 @@ def descend(surface: Surface, x: float, y: float) -> Place | None:
         if length == 0.0:
             return Place(float(here[0]), float(here[1]), before)
         found = _along(surface, here, direction / length)
-        if found is None:
+        if found is None or found[1] >= WALL:
             return None
         here, value = found
         if 2 * abs(value - before) <= CONTENT * (abs(value) + abs(before)):
             return Place(float(here[0]), float(here[1]), value)
-        if not np.isfinite(surface.value(*here)):
-            return None
         slope, before = surface.gradient(*here), surface.value(*here)
         gain = float(descent @ descent)
         if gain == 0.0:
@@ -181,7 +142,7 @@ def _bracket(height: Callable[[float], float]) -> tuple[float, float, float] | N
     """Three ways of which the middle one is lowest; None where the line is flat or only falls."""
     try:
         low, mid, high, *heights, _ = bracket(height, xa=0.0, xb=1.0, grow_limit=100.0)
-    except (RuntimeError, OptimizeWarning):
+    except RuntimeError:
         return None
     lowest = heights[1] < heights[0] and heights[1] < heights[2]
     return (float(low), float(mid), float(high)) if lowest else None

@@ -7,107 +7,26 @@ not wrap has no way out of its first and last column but north and south.
 """
 
 import math
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
+from exastorm.labels.cyclones.tempest_disc import Disc, Mask
 from exastorm.physics.surroundings import Surroundings
-from exastorm.regions import label_regions
 
 FloatArray = NDArray[np.float64]
-Mask = NDArray[np.bool_]
+Values = NDArray[np.float32]
+"""A field (H, W), in the precision of TempestExtremes."""
+Places = NDArray[np.intp]
+"""Rows and columns (2, N)."""
 
 ROUNDING = 1e-13
 """Cosines of distances nearer than this to that of a radius are worked out cell by cell: some
 hundred times the rounding of a sum of two products of cosines in double precision."""
-
-
-class Disc(NamedTuple):
-    """The cells around a point that a walk within a radius can meet.
-
-    Attributes:
-        rows: Rows of the window.
-        columns: Columns of the window (W',), wrapped.
-        near: Which cells of the window lie within the radius, (H', W').
-        exits: Cells of `near` from which one step leads farther than the radius, (H', W').
-        origin: Row and column of the point in the window.
-        ring: Whether the window goes round the globe.
-        walls: Whether its first and its last column are edges of a grid that does not wrap.
-    """
-
-    rows: slice
-    columns: slice | NDArray[np.intp]
-    near: Mask
-    exits: Mask
-    origin: tuple[int, int]
-    ring: bool
-    walls: tuple[bool, bool]
-
-    def window(self, values: Any) -> NDArray[Any]:
-        """A field (H, W) in the window (H', W')."""
-        return np.asarray(values[self.rows, self.columns])
-
-    def reached(self, is_open: Mask) -> Mask:
-        """Open cells (H', W') that a walk over open cells reaches from the point."""
-        if self.ring:
-            labels, _ = label_regions(is_open, wrap=True, connectivity=4)
-        elif any(self.walls):
-            return self._reached_between_walls(is_open)
-        else:
-            labels = ndimage.label(is_open)[0]
-        return np.asarray(labels == labels[self.origin])
-
-    def _reached_between_walls(self, is_open: Mask) -> Mask:
-        """`reached` where the walk can enter an edge column, but leave it only at its ends."""
-        walls = [column for column, wall in zip((0, -1), self.walls, strict=True) if wall]
-        inside = is_open.copy()
-        inside[:, walls] = False
-        reached = np.zeros_like(is_open)
-        if inside[self.origin]:
-            labels = ndimage.label(inside)[0]
-            reached = labels == labels[self.origin]
-        else:
-            reached[self.origin] = True
-        for column in walls:
-            beside = reached[:, 1 if column == 0 else -2] | reached[:, column]
-            runs = ndimage.label(is_open[:, column])[0]
-            met = np.unique(runs[beside & is_open[:, column]])
-            reached[:, column] = is_open[:, column] & np.isin(runs, met)
-        return np.asarray(reached)
-
-    def searched(self) -> Mask:
-        """Cells (H', W') that a search from the point covers: all near ones, but for the walls."""
-        return self.reached(self.near) if any(self.walls) else self.near
-
-    def first_met(self, wanted: Mask) -> tuple[int, int]:
-        """Of several cells of `near` the one that a search going outward from the point meets first.
-
-        Cells are met in the order of their steps from the point, each one's neighbors south,
-        north, east, west.
-        """
-        num_rows, num_columns = self.near.shape
-        queue, seen = deque([self.origin]), {self.origin}
-        while queue:
-            row, column = queue.popleft()
-            if wanted[row, column]:
-                return row, column
-            steps = [(row - 1, column), (row + 1, column), (row, column + 1), (row, column - 1)]
-            at_wall = (column == 0 and self.walls[0]) or (
-                column == num_columns - 1 and self.walls[1]
-            )
-            for i, j in steps[:2] if at_wall else steps:
-                j = j % num_columns if self.ring else j
-                inside = 0 <= i < num_rows and 0 <= j < num_columns
-                if inside and (i, j) not in seen and self.near[i, j]:
-                    seen.add((i, j))
-                    queue.append((i, j))
-        raise AssertionError("no wanted cell can be reached")
 
 
 def contour_distance_deg(cosine: float) -> float:
@@ -260,7 +179,8 @@ class TempestGrid:
             if wall:
                 sideways[:, column] = False
         origin = row - rows.start, middle
-        return Disc(rows, columns, near, near & (exits | sideways), origin, ring, walls)
+        way_out = np.flatnonzero(near & (exits | sideways))
+        return Disc(rows, columns, near, way_out, origin, ring, walls)
 
 
 @lru_cache(maxsize=4)

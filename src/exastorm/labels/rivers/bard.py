@@ -154,7 +154,7 @@ def _share(
             values = damped.ravel() if everywhere else damped[finite]
             thresholds = _thresholds(values, members.percentile[own])
             level_sets.add(damped, thresholds, members.min_area_km2[own])
-    return level_sets.counts() / np.float32(members.percentile.size)
+    return level_sets.counts().astype(np.float32) / np.float32(members.percentile.size)
 
 
 def _thresholds(values: NDArray[np.float32], percentile: FloatArray) -> NDArray[np.float32]:
@@ -171,4 +171,5 @@ def _thresholds(values: NDArray[np.float32], percentile: FloatArray) -> NDArray[
     up = np.nextafter(rounded, np.float32(np.inf))
     # The next number of the field's precision, so that a cell between the two stays below; where
     # most of the field is zero, its dry cells must not make one river.
-    return np.maximum(np.where(rounded < exact, up, rounded), np.finfo(np.float32).tiny)
+    tiny = np.finfo(np.float32).tiny
+    return np.asarray(np.maximum(np.where(rounded < exact, up, rounded), tiny))

@@ -92,7 +92,8 @@ class Sc18RiverRules:
         self, fields: Fields, grid: Surroundings, lat: float, lon: float, within_deg: float
     ) -> list[Verdict]:
         """Verdicts on the moist objects near a place, the nearest first."""
-        objects = find_objects(fields["TMQ"], grid, self)
+        # The small ones are measured, too.
+        objects = find_objects(fields["TMQ"], grid, replace(self, min_length_km=1e-3))
         distance = great_circle_km(grid.lat[:, None], grid.lon[None, :], lat, lon) / KM_PER_DEGREE
         near: dict[int, tuple[float, int]] = {}
         inside = np.flatnonzero((objects.labels > 0) & (distance <= within_deg))

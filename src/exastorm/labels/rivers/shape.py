@@ -4,7 +4,8 @@ The object is cut into tiles of about 75 km that know which of them touch. Its t
 tiles farthest apart on a way that stays inside; layers between the ends, from one to the other,
 are its cross-sections, and the line through their centers is its axis. So a bent river is as
 long as its bend, and no side branch, no turn on the sphere, neither the seam nor a pole changes
-its length. Bends less than a tile apart are not told apart.
+its length. Bends less than a tile apart are not told apart. At 0.25 degrees bands of 1500 to
+6000 km, straight or bent, come out within 5 %, a disc some 13 % shorter than its diameter.
 """
 
 from typing import Any, NamedTuple
@@ -15,16 +16,15 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 
 from exastorm.constants import EARTH_RADIUS_KM
-from exastorm.grid import longitude_difference
 from exastorm.physics.surroundings import Surroundings
 from exastorm.regions import Labels, RegionBox
 
-FloatArray = NDArray[np.float64]
+FloatArray = NDArray[np.floating[Any]]
 Index = NDArray[np.intp]
 
 TILE_KM = 75.0
-"""Side of a tile. A tenth of the width of a typical river (Ralph et al. 2004: 400 km on average,
-at most 1000 km) would cost more time for no better length; see the tests for its accuracy."""
+"""Side of a tile, a fifth of the width of a typical river (400 km, Ralph et al. 2004): smaller ones
+cost time, and the lengths that the tests ask for come out as well with these."""
 
 
 class Shape(NamedTuple):
@@ -128,14 +128,14 @@ def _cut(
     num = int(number[-1]) + 1
     phi, lam = np.deg2rad(lat), np.deg2rad(lon)
     vectors = (np.cos(phi)[i] * np.cos(lam)[j], np.cos(phi)[i] * np.sin(lam)[j], np.sin(phi)[i])
-    center = np.stack([np.bincount(tile, v * areas, minlength=num) for v in vectors])
-    center /= np.maximum(np.sqrt((center**2).sum(axis=0)), 1e-300)
+    sums = np.stack([np.bincount(tile, v * areas, minlength=num) for v in vectors])
+    center: FloatArray = sums / np.maximum(np.sqrt((sums**2).sum(axis=0)), 1e-300)
     numbers = np.full(inside.shape, -1, dtype=np.intp)
     numbers[i, j] = tile
     return _Tiles(
         center,
-        np.bincount(tile, areas, minlength=num),
-        np.bincount(tile, draws, minlength=num),
+        np.asarray(np.bincount(tile, areas, minlength=num), dtype=np.float64),
+        np.asarray(np.bincount(tile, draws, minlength=num), dtype=np.float64),
         _touching(numbers, center, ring),
     )
 
@@ -156,7 +156,11 @@ def _touching(numbers: Index, center: FloatArray, ring: bool) -> Any:
         touch = (a != b) & (a >= 0) & (b >= 0)
         a, b = a[touch], b[touch]
         keys += [a * num + b, b * num + a]
-    start, stop = np.divmod(np.unique(np.concatenate(keys)), num)
+    # Sorted and thinned out by hand: np.unique takes twice as long.
+    sorted_keys = np.sort(np.concatenate(keys))
+    first = np.ones(sorted_keys.size, dtype=bool)
+    first[1:] = sorted_keys[1:] != sorted_keys[:-1]
+    start, stop = np.divmod(sorted_keys[first], num)
     km = _distance_km(center[:, start], center[:, stop])
     pointers = np.searchsorted(start, np.arange(num + 1))
     # A distance of zero would be no edge at all.
@@ -168,26 +172,33 @@ def _axis(tiles: _Tiles) -> tuple[FloatArray, float]:
     side_km = float(np.sqrt(tiles.area_km2.max()))
     if tiles.area_km2.size == 1:
         return tiles.center, side_km
-    from_a, from_b = _from_ends(tiles, side_km)
+    from_a, from_b, path = _from_ends(tiles, side_km)
     span = float((from_a + from_b).min())
     width_km = tiles.area_km2.sum() / (span + side_km)
     num = max(2, round(span / max(width_km / 2, 2 * side_km)))
-    # Cells of a side branch have a long way from end to end: they don't draw the axis.
-    main = from_a + from_b - span <= max(width_km, side_km)
+    # Side branches have a long way from end to end, the other side of a ring lies far from the
+    # shortest way: they don't draw the axis.
+    reach_km = max(width_km, side_km)
+    main = from_a + from_b - span <= reach_km
+    near = (tiles.center.T @ tiles.center[:, path]).max(axis=1)
+    main &= near >= np.cos(min(1.5 * reach_km / EARTH_RADIUS_KM, np.pi))
     # A tile reaches half its side beyond its center.
     share = (0.5 * (from_a - from_b + span) + 0.5 * side_km) / (span + side_km)
-    layer = np.minimum((share * num).astype(np.intp), num - 1)[main]
-    draws = np.maximum(tiles.weight[main], 1e-300)
+    # The two ends of a small round object overlap: some tiles then lie before the first layer.
+    layer = np.clip((share * num).astype(np.intp), 0, num - 1)[main]
+    draws = tiles.weight[main]
+    # Where nothing has weight, all tiles draw alike.
+    draws = np.maximum(draws, 1e-9 * draws.max() if draws.max() > 0 else 1.0)
     points = np.stack([np.bincount(layer, c[main] * draws, minlength=num) for c in tiles.center])
     size = np.sqrt((points**2).sum(axis=0))
     points = points[:, size > 0] / size[size > 0]
     # Between the centers of the first and the last layer lies all but two halves of a layer.
     steps = _distance_km(points[:, :-1], points[:, 1:]).sum()
-    return points, float(steps * points.shape[1] / (points.shape[1] - 1))
+    return points, float(max(side_km, steps * points.shape[1] / max(1, points.shape[1] - 1)))
 
 
-def _from_ends(tiles: _Tiles, side_km: float) -> tuple[FloatArray, FloatArray]:
-    """Way (N,) of each tile from either end, km.
+def _from_ends(tiles: _Tiles, side_km: float) -> tuple[FloatArray, FloatArray, list[int]]:
+    """Way (N,) of each tile from either end, km, and the tiles on the shortest way.
 
     The farthest tile of a broad object lies in a corner; what is as far but for the slant from
     corner to corner, w^2 / 2L, and half a tile for ragged edges, is the end with it.
@@ -202,8 +213,13 @@ def _from_ends(tiles: _Tiles, side_km: float) -> tuple[FloatArray, FloatArray]:
         width_km = tiles.area_km2.sum() / (span + side_km)
         slant_km = min(width_km / 2, width_km**2 / (2 * span)) + 0.5 * side_km
         ends.append(np.flatnonzero(from_far >= span - slant_km))
-    from_a, from_b = (dijkstra(tiles.graph, indices=end, min_only=True) for end in ends)
-    return from_a, from_b
+    from_a, before, _ = dijkstra(
+        tiles.graph, indices=ends[0], min_only=True, return_predecessors=True
+    )
+    path = [int(ends[1][from_a[ends[1]].argmin()])]
+    while before[path[-1]] >= 0:
+        path.append(int(before[path[-1]]))
+    return from_a, dijkstra(tiles.graph, indices=ends[1], min_only=True), path
 
 
 def _orientation(axis: FloatArray, tiles: _Tiles) -> float:
@@ -221,10 +237,11 @@ def _orientation(axis: FloatArray, tiles: _Tiles) -> float:
 def _nearest(axis: FloatArray, grid: Surroundings, first_lon: float) -> tuple[Index, Index]:
     """Rows and columns of the grid points nearest to an axis whose longitude 0 is `first_lon`."""
     lat = np.degrees(np.arctan2(axis[2], np.hypot(axis[0], axis[1])))
-    lon = np.degrees(np.arctan2(axis[1], axis[0])) + first_lon
-    rows = np.abs(grid.lat[:, None] - lat).argmin(axis=0)
-    columns = np.abs(longitude_difference(grid.lon[:, None], lon)).argmin(axis=0)
-    return rows, columns
+    lam = np.arctan2(axis[1], axis[0]) + np.deg2rad(first_lon)
+    grid_lam = np.deg2rad(grid.lon)
+    # The cosine of a difference knows that longitudes wrap.
+    cosine = np.outer(np.cos(grid_lam), np.cos(lam)) + np.outer(np.sin(grid_lam), np.sin(lam))
+    return np.abs(grid.lat[:, None] - lat).argmin(axis=0), cosine.argmax(axis=0)
 
 
 def _distance_km(a: FloatArray, b: FloatArray) -> FloatArray:

@@ -1,0 +1,103 @@
+"""Writes training shards: raw samples back to back, each shard once and with a checksum."""
+
+import contextlib
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exastorm.samples.index import SampleLayout, Shard
+
+PARTIAL = ".partial"
+"""Ends the name of a shard that is being written."""
+
+
+class ShardWriter:
+    """Writes the samples of one split into shards of about a size; nothing is final before close.
+
+    Attributes:
+        shards: The shards that are complete.
+    """
+
+    def __init__(self, folder: Path, split: str, layout: SampleLayout, shard_mb: float) -> None:
+        self.shards: list[Shard] = []
+        self._folder = folder
+        self._split = split
+        self._layout = layout
+        self._per_shard = max(1, int(shard_mb * 1e6 // layout.stride))
+        self._center = np.asarray(layout.center, np.float32)[:, None, None]
+        self._unit = np.asarray(layout.unit, np.float32)[:, None, None]
+        self._padding = bytes(layout.stride - layout.used_bytes)
+        self._file: Any = None
+        self._hash = hashlib.sha256()
+        self._num_samples = 0
+
+    def append(
+        self,
+        field: NDArray[np.float32],
+        label: NDArray[np.int8],
+        shares: NDArray[np.uint8] | None = None,
+    ) -> None:
+        """Write one sample.
+
+        Args:
+            field: (C, H, W) in the units of the index.
+            label: Class map (H, W).
+            shares: Stored shares (S, H, W), where the layout has any.
+        """
+        assert field.shape == self._layout.shape, (field.shape, self._layout.shape)
+        soft = b"" if shares is None else np.ascontiguousarray(shares, np.uint8).data.cast("B")
+        assert len(soft) == self._layout.share_bytes, (len(soft), self._layout.shares)
+        if self._file is None:
+            self._file = (self._folder / (self._name() + PARTIAL)).open("wb")
+        if self._layout.dtype == "float16":
+            field = (field - self._center) / self._unit
+        for part in (
+            np.ascontiguousarray(field, self._layout.disk_dtype).data.cast("B"),
+            np.ascontiguousarray(label, np.int8).data.cast("B"),
+            soft,
+            self._padding,
+        ):
+            self._file.write(part)
+            self._hash.update(part)
+        self._num_samples += 1
+        if self._num_samples == self._per_shard:
+            self.close()
+
+    def close(self) -> None:
+        """Complete the shard in hand, if any."""
+        if self._file is None:
+            return
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        name = self._name()
+        (self._folder / (name + PARTIAL)).replace(self._folder / name)
+        self.shards.append(
+            Shard(
+                name=name,
+                split=self._split,
+                num_samples=self._num_samples,
+                num_bytes=self._num_samples * self._layout.stride,
+                sha256=self._hash.hexdigest(),
+            )
+        )
+        self._file, self._hash, self._num_samples = None, hashlib.sha256(), 0
+
+    def discard(self) -> None:
+        """Remove everything written, finished or not."""
+        if self._file is not None:
+            # On a full disk closing fails once more; what was written must go all the same.
+            with contextlib.suppress(OSError):
+                self._file.close()
+            (self._folder / (self._name() + PARTIAL)).unlink(missing_ok=True)
+            self._file = None
+        for shard in self.shards:
+            (self._folder / shard.name).unlink(missing_ok=True)
+
+    def _name(self) -> str:
+        """Name of the shard in hand."""
+        return f"{self._split}-{len(self.shards):05d}.bin"

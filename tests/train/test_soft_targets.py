@@ -1,0 +1,115 @@
+"""Training on soft labels: the hard training where they are certain, another where they are not."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from tests.train.conftest import make_samples
+
+from exastorm.errors import InputError
+from exastorm.networks.record import load_model
+from exastorm.parallel.world import World
+from exastorm.samples.shards import SampleStore
+from exastorm.train.checkpoint import CHECKPOINT_NAME, load_checkpoint
+from exastorm.train.evaluate import evaluate
+from exastorm.train.loop import Trainer, train
+from exastorm.train.settings import TrainSettings
+
+HARD = TrainSettings(
+    num_steps=4,
+    batch_size=4,
+    warmup_steps=1,
+    validation_interval=2,
+    checkpoint_interval=2,
+    log_interval=2,
+    device="cpu",
+    num_threads=1,
+)
+SOFT = dataclasses.replace(HARD, targets="soft")
+
+
+def weights(run):
+    return load_checkpoint(run / CHECKPOINT_NAME)["network"]
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.fixture(scope="module")
+def soft_samples(tmp_path_factory):
+    """The usual samples with an ensemble of looser and stricter thresholds."""
+    folder = tmp_path_factory.mktemp("soft") / "s"
+    return make_samples(folder, thresholds=(-0.5, -0.25, 0.0, 0.25, 0.5))
+
+
+@pytest.fixture(scope="module")
+def soft_run(soft_samples, tmp_path_factory):
+    run = tmp_path_factory.mktemp("run") / "soft"
+    return run, train(soft_samples, run, SOFT, World.single())
+
+
+def test_certain_soft_labels_train_the_same_weights_as_hard_ones(tmp_path):
+    # Every member has the thresholds of the class map: probabilities of 0 and 1.
+    samples = make_samples(tmp_path / "s", thresholds=(0.0, 0.0, 0.0))
+    hard = train(samples, tmp_path / "hard", HARD, World.single())
+    soft = train(samples, tmp_path / "soft", SOFT, World.single())
+    assert soft.final_loss == hard.final_loss
+    assert same(weights(tmp_path / "soft"), weights(tmp_path / "hard"))
+
+
+def test_uncertain_ones_train_others(soft_run, soft_samples, samples, tmp_path):
+    hard = train(soft_samples, tmp_path / "hard", HARD, World.single())
+    assert not same(weights(soft_run[0]), weights(tmp_path / "hard"))
+    assert soft_run[1].final_loss != hard.final_loss
+    # Hard targets do not see the soft labels that lie beside them.
+    train(samples, tmp_path / "plain", HARD, World.single())
+    assert same(weights(tmp_path / "plain"), weights(tmp_path / "hard"))
+
+
+def test_classes_are_weighed_by_their_mean_probability(soft_run, soft_samples):
+    _, record = load_model(soft_run[0])
+    index = SampleStore(soft_samples).index
+    roots = np.asarray(index.soft_class_shares) ** -0.5
+    np.testing.assert_allclose(record.training["class_weights"], roots / roots.sum(), rtol=1e-5)
+    assert record.training["settings"]["targets"] == "soft"
+    assert index.soft_class_shares != pytest.approx(index.class_shares.by_pixel, rel=0.02)
+
+
+def test_scores_are_against_the_hard_labels(soft_run, soft_samples, samples):
+    run, _ = soft_run
+    assert evaluate(run, soft_samples)["matrix"] == evaluate(run, samples)["matrix"]
+    _, record = load_model(run)
+    scored = evaluate(run, samples, "validation")["mean_iou"]
+    assert scored == pytest.approx(record.training["validation"]["mean_iou"], abs=1e-3)
+
+
+def test_a_resumed_run_ends_as_a_straight_one(soft_run, soft_samples, tmp_path, monkeypatch):
+    real_step = Trainer.step
+
+    def step_until_killed(self, batch):
+        if self.step_number == 3:
+            raise KeyboardInterrupt
+        return real_step(self, batch)
+
+    monkeypatch.setattr(Trainer, "step", step_until_killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(soft_samples, tmp_path / "r", SOFT, World.single())
+    monkeypatch.undo()
+    # Without a word about targets the run keeps its own.
+    train(soft_samples, tmp_path / "r", TrainSettings(), World.single(), resume=True)
+    assert same(weights(tmp_path / "r"), weights(soft_run[0]))
+
+
+def test_a_hard_run_does_not_go_on_with_soft_targets(soft_samples, tmp_path):
+    train(soft_samples, tmp_path / "r", HARD, World.single())
+    with pytest.raises(InputError, match=r"keep its settings: targets hard .got soft."):
+        train(soft_samples, tmp_path / "r", SOFT, World.single(), resume=True)
+
+
+def test_soft_targets_need_soft_labels(samples, tmp_path):
+    with pytest.raises(InputError, match="soft targets need samples prepared with") as caught:
+        train(samples, tmp_path / "r", SOFT, World.single())
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "r").exists()
