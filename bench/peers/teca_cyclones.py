@@ -58,11 +58,13 @@ def detect(program, path, folder, rules):
 def rows_of(path):
     """Rows of a table of TECA's as dicts of numbers."""
     lines = [line for line in Path(path).read_text().splitlines() if not line.startswith("#")]
-    return [
+    rows = [
         # A name is followed by the number of its type, as in "lon(12)".
         {key.split("(")[0]: float(value) for key, value in row.items()}
         for row in csv.DictReader(lines, skipinitialspace=True)
     ]
+    # The detector's threads write in any order; its tracker sorts them like this.
+    return sorted(rows, key=lambda row: (row["step"], row["storm_id"]))
 
 
 def ours(path, rules):
@@ -171,7 +173,7 @@ def store(folder, settings):
     """Write the tests' inputs and TECA's candidates and tracks for them."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "storms.nc"
-    write(path, *drawn(14))
+    write(path, *drawn(12))
     for name in ("default", "super_relaxed"):
         with tempfile.TemporaryDirectory() as out:
             detect(settings.detect, path.resolve(), Path(out), TECA_VARIANTS[name])
@@ -186,6 +188,7 @@ def main():
     parser.add_argument("--detect", required=True)
     parser.add_argument("--trajectory")
     parser.add_argument("--store", type=Path)
+    parser.add_argument("--variants", nargs="+", default=list(TECA_VARIANTS), choices=TECA_VARIANTS)
     parser.add_argument("--height", type=int, default=384)
     parser.add_argument("--width", type=int, default=576)
     parser.add_argument("--snapshots", type=int, default=60)
@@ -198,8 +201,8 @@ def main():
         folder = Path(name)
         path = folder / "in.nc"
         write(path, *climate(settings.height, settings.width, settings.snapshots, settings.seed))
-        for variant, published in TECA_VARIANTS.items():
-            rules = replace(published, form="exact")
+        for variant in settings.variants:
+            rules = replace(TECA_VARIANTS[variant], form="exact")
             cpu = detect(settings.detect, path, folder, rules)
             theirs, tracks = rows_of(folder / "candidates.csv"), rows_of(folder / "tracks.csv")
             mine, clock = ours(path, rules)

@@ -23,7 +23,7 @@ def hard_storms(hours):
         (-78.0, 3.0 * shift, 40.0, 2500.0, 3.0, 0.0),
         (10.0, 120.0 + shift, 30.0, 2500.0, 2.0, 0.0),  # a pair: 3 to 8 degrees apart
         (10.0, 123.0 + shift + 5.0 * age / 240.0, 32.0, 2400.0, 2.0, 0.0),
-        (-12.0, 240.0 - shift, 12.0 + 0.1 * age, 300.0, 0.7 + 0.005 * age, 0.0),  # grows
+        (-12.0, 240.0 - shift, 0.1 * age - 2.0, 300.0, 0.7 + 0.005 * age, 0.0),  # grows
         (25.0, 240.0 - shift, 25.0, 30.0 - 0.125 * age, 1.5, 0.0),  # all but open
         (-25.0, 160.0 + shift, 30.0, 1500.0, 3.0, 0.01 * age),  # its warm core goes away
         (4.0, 60.0 + shift, 25.0, 1000.0, 1.0, 0.0),  # on both sides of the equator

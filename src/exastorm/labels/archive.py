@@ -9,6 +9,7 @@ files are cut.
 
 import itertools
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import xarray as xr
 import exastorm
 from exastorm.errors import InputError
 from exastorm.labels.blocks import Block, BlockFolder, write_block
+from exastorm.labels.climatology import Seasons, open_climatology, seasonal_percentiles
 from exastorm.labels.output import LabelSummary, finish_labels
 from exastorm.labels.rule_sets import Fields
 from exastorm.labels.settings import LabelSettings
@@ -59,6 +61,7 @@ def label_archive(
     needed = dataset[list(plan.fields)]
     blocks = cut_blocks(needed, settings.block_size)
     folder = BlockFolder(out, _signature(needed, settings, plan, blocks))
+    plan = _with_climatology(dataset, plan, folder)
     todo = [block for block in blocks if not folder.is_done(block)]
     # A lazy archive goes to every process once and whole: of a thousand files each slice of it
     # would carry all. One in memory goes in slices.
@@ -107,6 +110,24 @@ def checked_plan(dataset: xr.Dataset, settings: LabelSettings) -> Plan:
                 f"must have dimensions {DIMS}, got {dataset[name].dims}", file=source, variable=name
             )
     return plan
+
+
+def _with_climatology(dataset: xr.Dataset, plan: Plan, folder: BlockFolder) -> Plan:
+    """The plan with its local percentiles in a file, made from the archive where none is given."""
+    request = plan.climatology
+    if request is None:
+        return plan
+    if request.file is None:
+        file = folder.path / "climatology.nc"
+        if not file.exists():
+            seasonal_percentiles(dataset, request.moisture, request.percentiles, folder.path).save(
+                file
+            )
+        request = replace(request, file=str(file))
+    climatology = open_climatology(
+        str(request.file), dataset["lat"].values, dataset["lon"].values, request
+    )
+    return plan._replace(climatology=request, notes=plan.notes | climatology.notes())
 
 
 def cut_blocks(dataset: xr.Dataset, block_size: int | None) -> list[Block]:
@@ -171,11 +192,12 @@ def label_block(
         assert archive is not None
         snapshots = archive.isel(time=slice(*block))
     grid = Surroundings.of(snapshots["lat"].values, snapshots["lon"].values)
+    seasons = Seasons(grid.lat, grid.lon, plan.climatology)
     finds = []
     for start, stop in itertools.pairwise(_cuts_between_chunks(snapshots)):
         loaded = snapshots.isel(time=slice(start, stop)).load()
-        for step in range(stop - start):
-            fields = snapshot_fields(loaded, step, plan.fields)
+        for step, time in enumerate(loaded["time"].values):
+            fields = snapshot_fields(loaded, step, plan.fields) | seasons.fields(time.month)
             finds.append(find_in_snapshot(fields, grid, plan))
     write_block(path, finds)
     return block

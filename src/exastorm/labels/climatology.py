@@ -250,6 +250,27 @@ def open_climatology(
     return Climatology(dataset)
 
 
+class Seasons:
+    """Local percentiles of one snapshot after the other, each month read once while it lasts."""
+
+    def __init__(self, lat: Any, lon: Any, request: ClimatologyRequest | None) -> None:
+        self._request = request
+        self._month = 0
+        self._fields: dict[str, NDArray[np.floating[Any]]] = {}
+        self._climatology = (
+            None
+            if request is None or request.file is None
+            else open_climatology(request.file, lat, lon, request)
+        )
+
+    def fields(self, month: int) -> dict[str, NDArray[np.floating[Any]]]:
+        """Percentiles (H, W) of the season of a month, by name; none without a request."""
+        if self._climatology is not None and self._request is not None and month != self._month:
+            self._fields = dict(self._climatology.fields(self._request, month))
+            self._month = month
+        return self._fields
+
+
 def climatology_of(
     dataset: xr.Dataset, request: ClimatologyRequest, scratch: Path | None = None
 ) -> Climatology:

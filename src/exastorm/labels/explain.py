@@ -6,6 +6,7 @@ the candidates of the hours and days around, too (`exastorm.labels.lifetimes`).
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from exastorm.errors import InputError
 from exastorm.grid import great_circle_km
 from exastorm.labels.archive import checked_plan, snapshot_fields
+from exastorm.labels.climatology import climatology_of
 from exastorm.labels.composition import cyclone_cells
 from exastorm.labels.cyclones.extent import storm_extent
 from exastorm.labels.cyclones.sc18_criteria import as_centers
@@ -92,7 +94,8 @@ def explain_snapshot(
     """
     if not 0 < within_deg <= 180:
         raise InputError(f"within must lie in (0, 180] degrees, got {within_deg:g}")
-    settings = settings or LabelSettings()
+    # The rule sets themselves are explained, not their ensembles.
+    settings = replace(settings or LabelSettings(), soft=False)
     plan = checked_plan(dataset, settings)
     source = dataset.attrs.get("source")
     grid = Surroundings.of(dataset["lat"].values, dataset["lon"].values)
@@ -100,7 +103,8 @@ def explain_snapshot(
     row, column, lon = checked_place(lat, lon, grid, source)
     needed = dataset[list(plan.fields)]
     loaded = needed.isel(time=slice(step, step + 1)).load()
-    here = _Snapshot(snapshot_fields(loaded, 0, plan.fields), grid, lat, lon)
+    seasonal, notes = _season(dataset, plan, step)
+    here = _Snapshot(snapshot_fields(loaded, 0, plan.fields) | seasonal, grid, lat, lon)
 
     shape = grid.lat.size, grid.lon.size
     explainers: dict[str, Callable[[float], tuple[Explained, ...]]] = {}
@@ -125,11 +129,20 @@ def explain_snapshot(
         rules={kind: getattr(settings, kind) for kind in explainers},
         candidates=candidates,
         beyond={kind: found[0] for kind, found in beyond.items() if found},
-        notes=plan.notes | _missing(here, row, column),
+        notes=plan.notes | notes | _missing(here, row, column),
         class_map=class_map,
         class_name=CLASSES[class_map[row, column]].name,
         fields=plan.fields,
     )
+
+
+def _season(dataset: xr.Dataset, plan: Plan, step: int) -> tuple[Fields, dict[str, str]]:
+    """Local percentiles of a snapshot's season, and notes on them; none where no rule asks."""
+    if plan.climatology is None:
+        return {}, {}
+    climatology = climatology_of(dataset, plan.climatology)
+    month = dataset["time"].values[step].month
+    return dict(climatology.fields(plan.climatology, month)), climatology.notes()
 
 
 def _missing(here: _Snapshot, row: int, column: int) -> dict[str, str]:

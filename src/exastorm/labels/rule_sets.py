@@ -6,6 +6,7 @@ all that was found in an archive, in the order of time, and is cheap.
 """
 
 from collections.abc import Mapping
+from dataclasses import fields, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -122,7 +123,7 @@ class CycloneRules(Protocol):
         """
 
     def members(self) -> "list[CycloneRules]":
-        """Rule sets of a threshold ensemble; what `find` of the first gives holds for all."""
+        """Rule sets of a threshold ensemble, the loosest first: this one with other thresholds."""
 
     def explain(
         self, fields: Fields, grid: Surroundings, lat: float, lon: float, within_deg: float
@@ -157,3 +158,18 @@ class RiverRules(Protocol):
         self, fields: Fields, grid: Surroundings, lat: float, lon: float, within_deg: float
     ) -> list[Verdict]:
         """Verdicts on every object of one snapshot near a place, the nearest first."""
+
+
+def loosest(rule_sets: "list[CycloneRules]") -> "CycloneRules":
+    """A rule set whose `find` gives the candidates of all of these.
+
+    They are of one class and differ in least values (`min_...`) and largest ones (`max_...`) alone.
+    """
+    rules: Any = rule_sets[0]
+    changes: dict[str, float] = {}
+    for field in fields(rules):
+        values = [getattr(one, field.name) for one in rule_sets]
+        if isinstance(values[0], float) and field.name.startswith(("min_", "max_")):
+            changes[field.name] = min(values) if field.name.startswith("min_") else max(values)
+    loose: CycloneRules = replace(rules, **changes)
+    return loose

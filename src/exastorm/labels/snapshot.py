@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from exastorm.labels.climatology import ClimatologyRequest
 from exastorm.labels.composition import compose_snapshot
 from exastorm.labels.cyclones.centers import CycloneCenter, center_table
 from exastorm.labels.cyclones.extent import MASK_FIELDS, Extent, Sc18MaskRules, storm_extent
 from exastorm.labels.cyclones.sc18_thresholds import Sc18Thresholds
-from exastorm.labels.rule_sets import CycloneRules, Fields, RiverRules
+from exastorm.labels.rule_sets import CycloneRules, Fields, RiverRules, loosest
 from exastorm.labels.settings import LabelSettings
 from exastorm.physics.surroundings import Surroundings
 
@@ -30,6 +31,7 @@ class Plan(NamedTuple):
         masks: Extent of a cyclone.
         soft: Whether threshold ensembles are run.
         notes: What is left out or replaced, and why, by topic.
+        climatology: Local percentiles that the rules for rivers need; None where they need none.
     """
 
     fields: tuple[str, ...]
@@ -38,6 +40,7 @@ class Plan(NamedTuple):
     masks: Sc18MaskRules
     soft: bool
     notes: dict[str, str]
+    climatology: ClimatologyRequest | None = None
 
     @property
     def cyclone_members(self) -> list[CycloneRules]:
@@ -122,8 +125,10 @@ def make_plan(available: Any, settings: LabelSettings, spacing_deg: float) -> Pl
         if asked.lacking:
             rivers = None
             notes["atmospheric_rivers"] = f"left out: {asked.lacking}"
+    ask = getattr(rivers, "climatology_request", None)
+    request = None if ask is None else ask(ensemble=settings.soft)
     names = tuple(sorted(fields))
-    return Plan(names, cyclones, rivers, settings.sc18_masks, settings.soft, notes)
+    return Plan(names, cyclones, rivers, settings.sc18_masks, settings.soft, notes, request)
 
 
 def _lacking_extent(available: set[str], rules: Sc18MaskRules) -> str:
@@ -155,15 +160,16 @@ def find_in_snapshot(fields: Fields, grid: Surroundings, plan: Plan) -> Finds:
     """
     centers: list[CycloneCenter] = []
     if plan.cyclones is not None:
-        # The loosest member finds the candidates of all.
-        finder = (plan.cyclone_members or [plan.cyclones])[0]
-        centers = finder.find(fields, grid)
+        # One search for all members: each selects by its own thresholds later.
+        centers = loosest([plan.cyclones, *plan.cyclone_members]).find(fields, grid)
     extents = [storm_extent(fields, grid, center, plan.masks) for center in centers]
     in_river = np.zeros((grid.lat.size, grid.lon.size), dtype=bool)
     if plan.rivers is None:
         return Finds(centers, extents, in_river, 0, None, ())
     found = plan.rivers.find(fields, grid)
-    members = [member.find(fields, grid) for member in plan.river_members]
+    # A rule set that is an ensemble itself has its share already.
+    ensemble = plan.river_members if found.share is None else []
+    members = [member.find(fields, grid) for member in ensemble]
     share = found.share
     if members:
         share = np.mean([m.mask for m in members], axis=0, dtype=np.float32)
@@ -176,7 +182,8 @@ def label_snapshot(
 ) -> SnapshotLabels:
     """Label one snapshot with what its fields allow.
 
-    Rule sets whose storms must last (teca, tempest-era5, tempest-cam) find none in a single one.
+    Rule sets whose storms must last (teca, tempest-era5, tempest-cam) find none in a single one;
+    guan_waliser needs local percentiles among the fields (`exastorm.labels.climatology`).
 
     Args:
         fields: Name to field (H, W), in the units of `exastorm.variables`. Missing values count

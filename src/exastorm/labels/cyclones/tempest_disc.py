@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from exastorm.regions import STRUCTURES, label_regions
+from exastorm.regions import STRUCTURES
 
 Mask = NDArray[np.bool_]
 
@@ -51,11 +51,11 @@ class Disc(NamedTuple):
         if any(self.walls):
             return bool(self._reached_between_walls(is_open).ravel()[self.exits].any())
         labels = ndimage.label(is_open, CROSS)[0]
-        reached = labels[self.origin]
-        if self.ring and np.any((labels[:, 0] == reached) | (labels[:, -1] == reached)):
-            labels, _ = label_regions(is_open, wrap=True, connectivity=4)
-            reached = labels[self.origin]
-        return bool(np.any(labels.ravel()[self.exits] == reached))
+        found = np.unique(labels.ravel()[self.exits])
+        reached = {int(labels[self.origin])}
+        if self.ring:
+            reached = _over_the_seam(reached, labels[:, 0], labels[:, -1])
+        return not reached.isdisjoint(found.tolist())
 
     def _reached_between_walls(self, is_open: Mask) -> Mask:
         """Cells a walk reaches that can enter an edge column, but leave it only at its ends."""
@@ -104,3 +104,14 @@ class Disc(NamedTuple):
                     seen.add((i, j))
                     queue.append((i, j))
         raise AssertionError("no wanted cell can be reached")
+
+
+def _over_the_seam(reached: set[int], west: NDArray[Any], east: NDArray[Any]) -> set[int]:
+    """Labels that walks reach from some labels, if a window's first column touches its last."""
+    both = (west > 0) & (east > 0)
+    pairs = set(zip(west[both].tolist(), east[both].tolist(), strict=True))
+    while True:
+        touched = {label for pair in pairs if not reached.isdisjoint(pair) for label in pair}
+        if touched <= reached:
+            return reached
+        reached = reached | touched
