@@ -15,6 +15,9 @@ bench() {
     python3 -m exastorm.cli.main bench "$@" --json
 }
 
+# Labels are made on the host: rule sets beside reading the bytes alone.
+bench labels > "$OUT/labels.json"
+
 # A training step of the compact network: the paper's grid and a quarter of it, in both precisions.
 for grid in "768 1152" "192 288"; do
     set -- $grid

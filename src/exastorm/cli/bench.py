@@ -11,6 +11,7 @@ BENCHES: dict[str, tuple[str, str]] = {
     "synthesize": ("BenchSynthesize", "the made-up climate, beside copying the same bytes"),
     "shards": ("BenchShards", "random reads from several on-disk forms, beside raw reads"),
     "rules": ("BenchRules", "rule sets of labels, beside the truth of a made-up climate"),
+    "labels": ("BenchLabels", "rule sets and complete labels, beside reading the bytes"),
     "step": ("BenchStep", "a training step, beside the device's own peak"),
 }
 """What can be measured, its class in `benches/`, and what it is, in the order the data flows."""

@@ -38,7 +38,9 @@ def explanation_text(told: Explanation) -> str:
         lines += _candidates(told, kind)
     if told.notes:
         lines += ["", "Left out or replaced"]
-        lines += [f"  {topic.replace('_', ' ')}: {note}" for topic, note in told.notes.items()]
+        for topic, note in told.notes.items():
+            text = f"{topic.replace('_', ' ')}: {note}"
+            lines += textwrap.wrap(text, _columns(), initial_indent="  ", subsequent_indent="    ")
     lines += ["", f"Label at {here}: {told.class_name.replace('_', ' ')}"]
     return "\n".join(lines)
 
@@ -61,10 +63,11 @@ def _candidates(told: Explanation, kind: str) -> list[str]:
 def _candidate(one: Explained, kind: str, number: str) -> list[str]:
     """One candidate: what and where it is, what became of it, and its criteria."""
     verdict = one.verdict
-    lines = [
-        f"  {number}{verdict.candidate} at {place_text(verdict.lat, verdict.lon)},"
+    head = (
+        f"{number}{verdict.candidate} at {place_text(verdict.lat, verdict.lon)},"
         f" {one.distance_deg:.1f} degrees away: {outcome_text(one, kind)}"
-    ]
+    )
+    lines = textwrap.wrap(head, _columns(), initial_indent="  ", subsequent_indent=" " * INDENT)
     lines += [_check(check) for check in verdict.checks]
     if one.track is not None:
         first, last = time_text(one.track.first_time), time_text(one.track.last_time)
@@ -83,13 +86,17 @@ def outcome_text(one: Explained, kind: str) -> str:
     return f"no {KINDS[kind]}"
 
 
+def _columns() -> int:
+    """Columns of the table."""
+    return min(max(shutil.get_terminal_size((WIDE, 24)).columns, NARROW), WIDE)
+
+
 def _check(check: Check) -> str:
     """One criterion: what is measured, value, comparison, threshold, pass or fail."""
     numbers = (
         f"{number_text(check.value):>10} {check.comparison:<2} {number_text(check.threshold):<9}"
         f" {'pass' if check.passed else 'FAIL'}"
     )
-    columns = min(max(shutil.get_terminal_size((WIDE, 24)).columns, NARROW), WIDE)
-    room = columns - INDENT - len(numbers)
+    room = _columns() - INDENT - len(numbers)
     *above, last = textwrap.wrap(check.criterion, room - 1)
     return textwrap.indent("\n".join([*above, f"{last:<{room}}{numbers}"]), " " * INDENT)

@@ -7,7 +7,6 @@ whole. So the result depends neither on the blocks, nor on the workers, nor on h
 files are cut.
 """
 
-import itertools
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -193,25 +192,14 @@ def label_block(
         snapshots = archive.isel(time=slice(*block))
     grid = Surroundings.of(snapshots["lat"].values, snapshots["lon"].values)
     seasons = Seasons(grid.lat, grid.lon, plan.climatology)
+    # At once: a read of each field costs more than copying its chunks together.
+    loaded = snapshots.load()
     finds = []
-    for start, stop in itertools.pairwise(_cuts_between_chunks(snapshots)):
-        loaded = snapshots.isel(time=slice(start, stop)).load()
-        for step, time in enumerate(loaded["time"].values):
-            fields = snapshot_fields(loaded, step, plan.fields) | seasons.fields(time.month)
-            finds.append(find_in_snapshot(fields, grid, plan))
+    for step, time in enumerate(loaded["time"].values):
+        fields = snapshot_fields(loaded, step, plan.fields) | seasons.fields(time.month)
+        finds.append(find_in_snapshot(fields, grid, plan))
     write_block(path, finds)
     return block
-
-
-def _cuts_between_chunks(dataset: xr.Dataset) -> list[int]:
-    """Where the time axis can be cut without cutting a chunk of any field, both ends too.
-
-    Chunks that are read one by one need less memory than a block, and are not copied together.
-    """
-    num_times = dataset.sizes["time"]
-    lengths = [array.chunksizes.get("time") for array in dataset.data_vars.values()]
-    ends = [set(itertools.accumulate(steps)) for steps in lengths if steps]
-    return [0, *sorted(set.intersection(*ends))] if ends else [0, num_times]
 
 
 def snapshot_fields(dataset: xr.Dataset, step: int, names: tuple[str, ...]) -> Fields:

@@ -61,7 +61,7 @@ class Lifetimes(NamedTuple):
             self.last == hours.size - 1
             or hours[self.last] - hours[end] >= self.gap_hours - ROUNDING_HOURS
         )
-        return Track(len(rows), self.times[begin], self.times[end], is_whole)
+        return Track(len(rows), self.times[begin], self.times[end], bool(is_whole))
 
 
 def follow_storms(

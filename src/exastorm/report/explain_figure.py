@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from exastorm.labels.explanation import Explained, Explanation
-from exastorm.physics.moisture import DERIVATIONS
+from exastorm.labels.transport import Moisture, moisture_fields, moisture_values
 from exastorm.physics.wind import vorticity, wind_speed
 from exastorm.report.figures import field_style, time_text
 from exastorm.report.maps import (
@@ -141,12 +141,12 @@ def _turning(snapshot: xr.Dataset) -> Shade | None:
 
 def _moisture(snapshot: xr.Dataset, fields: tuple[str, ...]) -> Shade:
     """What the rule for rivers looks at."""
-    parts = DERIVATIONS["IVT"][0]
-    if set(parts) <= set(fields):
-        name, values = "IVT", DERIVATIONS["IVT"][1](*(snapshot[n].values for n in parts))
-    else:
-        name = "IVT" if "IVT" in fields else "TMQ"
-        values = snapshot[name].values
+    there = {name: snapshot[name].values for name in fields if name in snapshot}
+    name, values = "TMQ", there.get("TMQ")
+    if values is None or moisture_fields(set(there), "IVT"):
+        known: tuple[Moisture, ...] = ("IVT", "QV850")
+        name = next(m for m in known if moisture_fields(set(there), m))
+        values = moisture_values(there, name)
     style = field_style(name, values)
     assert style.low is not None, "both have a settled look"
     assert style.high is not None, "both have a settled look"
@@ -212,8 +212,6 @@ def _draw_circle(axes: Any, told: Explanation, window: Extent) -> None:
     sine = np.sin(lat) * np.cos(away) + np.cos(lat) * np.sin(away) * np.cos(bearing)
     east = np.sin(bearing) * np.sin(away) * np.cos(lat)
     lon = np.degrees(np.arctan2(east, np.cos(away) - np.sin(lat) * sine))
-    # Where the circle runs around a pole its longitudes jump from one side to the other.
-    lon[1:][np.abs(np.diff(lon)) > 180.0] = np.nan
     x, y = _x(told.lon, window) + lon, np.degrees(np.arcsin(np.clip(sine, -1.0, 1.0)))
     axes.plot(x, y, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=6)
 

@@ -8,11 +8,11 @@ import pytest
 from exastorm.grid import great_circle_km, regular_grid
 from exastorm.labels.cyclones.closed_contours import (
     Climb,
-    ClosedContour,
     has_easy_way_out,
     highest_value,
     in_single,
     lowest_near,
+    one_of_a_pole,
 )
 from exastorm.labels.cyclones.tempest_grid import TempestGrid, least_cosine, search_distance_deg
 from exastorm.physics.surroundings import Surroundings
@@ -35,7 +35,7 @@ def bowl(lat, lon, *, rim=5.0, at=(LAT, LON)):
 
 
 def strength(values, place, radius_deg=4.5, search_deg=0.0, grid=GRID):
-    return Climb(values, grid, place, ClosedContour(radius_deg, search_deg)).strength()
+    return Climb(values, grid, lowest_near(values, grid, place, search_deg), radius_deg).strength()
 
 
 @pytest.mark.parametrize(("lat", "lon"), [(10.0, 100.0), (-30.0, 0.0), (0.0, 359.0), (70.0, 1.0)])
@@ -106,6 +106,15 @@ def test_missing_values_hold_nothing():
     assert lowest_near(values, GRID, (100, 100), 1.0) == (100, 100)
 
 
+def test_points_on_a_pole_are_one_where_they_are_alike():
+    values = bowl(90.0, 0.0)
+    assert one_of_a_pole(values, GRID, (180, 77)) == (180, 0)
+    assert strength(values, (180, 77)) == strength(values, (180, 0)) == 5.0
+    assert one_of_a_pole(values, GRID, (179, 77)) == (179, 77)
+    values[180, 5] = 1.0
+    assert one_of_a_pole(values, GRID, (180, 77)) == (180, 77)
+
+
 def test_no_way_out_at_all():
     # The corner of a grid that ends there, with every cell within the radius.
     lat, lon = np.arange(0.0, 3.0), np.arange(0.0, 3.0)
@@ -136,7 +145,7 @@ def test_edge_columns_of_a_grid_that_ends_can_be_entered_but_not_left():
 def test_thresholds_are_compared_in_double_precision():
     # 0.7 in single precision is 0.699999988: less than the 0.7 asked for.
     values = np.where(distance(10.0, 100.0) < 0.1, 0.0, np.float32(0.7)).astype(np.float32)
-    climb = Climb(values, GRID, (100, 100), ClosedContour(4.0))
+    climb = Climb(values, GRID, (100, 100), 4.0)
     assert climb.strength() == float(np.float32(0.7)) < 0.7
     assert not climb.is_closed(0.7)
     assert climb.is_closed(float(np.float32(0.7)))
@@ -171,7 +180,7 @@ def test_strength_is_where_the_verdict_of_a_flood_fill_changes(seed):
         place = int(rng.integers(0, 181)), int(rng.integers(0, 360))
         values[place] = -3.0
         # Not a whole number of cells: which cells are far is beyond doubt.
-        climb = Climb(values, GRID, place, ClosedContour(3.6))
+        climb = Climb(values, GRID, place, 3.6)
         found = climb.strength()
         assert 0 < found < np.inf
         assert climb.is_closed(found)
@@ -189,10 +198,7 @@ def test_the_quick_look_is_never_wrong():
     values[rows, columns] = -2.0
     places = np.stack([rows, columns])
     easy = has_easy_way_out(values, GRID, places, 3.6, 2.5)
-    closed = [
-        Climb(values, GRID, (int(i), int(j)), ClosedContour(3.6)).is_closed(2.5)
-        for i, j in places.T
-    ]
+    closed = [Climb(values, GRID, (int(i), int(j)), 3.6).is_closed(2.5) for i, j in places.T]
     assert easy.any()
     assert np.any(closed)
     assert not np.any(easy & closed)

@@ -9,26 +9,13 @@ TempestExtremes compares with its threshold in double precision, so that `streng
 is its very answer. A cell without value stops no walk.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from exastorm.labels.cyclones.tempest_disc import Disc
 from exastorm.labels.cyclones.tempest_grid import Places, TempestGrid, Values, search_distance_deg
-
-
-class ClosedContour(NamedTuple):
-    """What a closed-contour test asks.
-
-    Attributes:
-        radius_deg: How far out the contour may lie, degrees.
-        search_deg: The walk begins at the lowest value within this distance, degrees; 0 for the
-            point itself.
-    """
-
-    radius_deg: float
-    search_deg: float = 0.0
 
 
 def has_easy_way_out(
@@ -118,6 +105,17 @@ def lowest_near(
     return disc.rows.start + inside[0], int(column)
 
 
+def one_of_a_pole(values: Values, grid: TempestGrid, place: tuple[int, int]) -> tuple[int, int]:
+    """The same place for all points on a pole, where they have the same value; else the place.
+
+    They are one point, and walks from one to the other climb nothing: what holds one holds all.
+    """
+    row, column = place
+    if grid.cos_lat[row] < 1e-12 and np.all(values[row] == values[row, 0]):
+        return row, 0
+    return row, column
+
+
 def highest_value(values: NDArray[Any], disc: Disc) -> float:
     """Highest value (H', W') in a disc, missing ones left out; NaN where all are missing."""
     return float(np.fmax.reduce(values[disc.searched()], initial=np.nan))
@@ -132,10 +130,9 @@ class Climb:
     """
 
     def __init__(
-        self, values: Values, grid: TempestGrid, place: tuple[int, int], contour: ClosedContour
+        self, values: Values, grid: TempestGrid, place: tuple[int, int], radius_deg: float
     ) -> None:
-        start = lowest_near(values, grid, place, contour.search_deg)
-        self._disc = grid.disc(start, contour.radius_deg)
+        self._disc = grid.disc(place, radius_deg)
         window = self._disc.window(values)
         self._level = window[self._disc.origin]
         rise = window - self._level

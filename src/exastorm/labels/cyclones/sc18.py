@@ -122,10 +122,15 @@ class Sc18CycloneRules(Sc18Thresholds):
 
     def explain_track(self, centers: pd.DataFrame, row: int) -> TrackVerdict:
         """How far the next deeper center is; tracks are not asked about."""
-        here = centers[(centers["step"] == centers["step"].iloc[row]).to_numpy()]
-        meets = [center for center in as_centers(here) if is_cyclone(center, self)]
-        (mine,) = as_centers(centers.iloc[[row]])
-        return TrackVerdict((row,), (apart_check(mine, meets, self._reach_deg(centers)),))
+        here = (centers["step"] == centers["step"].iloc[row]).to_numpy()
+        rows = [
+            n
+            for n in np.flatnonzero(here).tolist()
+            if is_cyclone(as_centers(centers.iloc[[n]])[0], self)
+        ]
+        others = as_centers(centers.iloc[rows])
+        check = apart_check(others, rows.index(row), self._reach_deg(centers))
+        return TrackVerdict((row,), (check,))
 
     def _reach_deg(self, centers: pd.DataFrame) -> float:
         """Centers of a table that are closer than this are one storm, degrees."""

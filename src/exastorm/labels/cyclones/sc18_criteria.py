@@ -60,7 +60,7 @@ def apart(centers: list[CycloneCenter], reach_deg: float) -> list[int]:
     storm whose pressure is lowest at two points alike must not count twice.
     """
     kept: list[int] = []
-    rank = [_rank(center) for center in centers]
+    rank = [(c.central_pressure_pa, -c.vorticity_per_s, -abs(c.lat)) for c in centers]
     for n in sorted(range(len(centers)), key=rank.__getitem__):
         here = centers[n]
         away = [great_circle_km(here.lat, here.lon, centers[k].lat, centers[k].lon) for k in kept]
@@ -69,22 +69,20 @@ def apart(centers: list[CycloneCenter], reach_deg: float) -> list[int]:
     return kept
 
 
-def apart_check(center: CycloneCenter, others: list[CycloneCenter], reach_deg: float) -> Check:
-    """Whether a center is one that `apart` keeps of all centers of a snapshot."""
-    kept = [others[n] for n in apart(others, reach_deg)]
-    deeper = [other for other in kept if _rank(other) < _rank(center)]
-    away = [great_circle_km(center.lat, center.lon, c.lat, c.lon) / KM_PER_DEGREE for c in deeper]
-    nearest = min(map(float, away), default=float("inf"))
+def apart_check(centers: list[CycloneCenter], number: int, reach_deg: float) -> Check:
+    """Whether `apart` keeps a center: how far the nearest is that it keeps sooner."""
+    kept = apart(centers, reach_deg)
+    here = centers[number]
+    before = kept[: kept.index(number)] if number in kept else kept
+    nearest = min(
+        (great_circle_km(here.lat, here.lon, centers[k].lat, centers[k].lon) for k in before),
+        default=float("inf"),
+    )
     name = "distance to the nearest deeper center, degrees"
-    return Check(name, nearest, reach_deg, nearest > reach_deg, ">")
+    return Check(name, float(nearest) / KM_PER_DEGREE, reach_deg, number in kept, ">")
 
 
 def latitude_check(lat: float, rules: Sc18Thresholds) -> Check:
     """Whether a vorticity maximum lies where cyclones are looked for."""
     name = "distance of the vorticity maximum to the equator, degrees"
     return Check(name, abs(lat), rules.max_latitude_deg, abs(lat) <= rules.max_latitude_deg, "<=")
-
-
-def _rank(center: CycloneCenter) -> tuple[float, float, float]:
-    """The lower, the sooner a center counts of those that are too close."""
-    return center.central_pressure_pa, -center.vorticity_per_s, -abs(center.lat)

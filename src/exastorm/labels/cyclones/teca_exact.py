@@ -11,7 +11,9 @@ Kept of teca_tc_candidates (gfdl_tc_candidates, teca_vorticity):
 - The pressure minimum is looked for from the vorticity maximum on, the warm core from there on,
   the thickest place from the warm core on (`exastorm.labels.cyclones.teca_shape`).
 
-TECA computes in the precision of the file, here splines are in double precision.
+Not kept: TECA computes splines in the precision of the file, here it is double precision; and its
+longitudes may leave [0, 360) by up to the core radius, which lets some tracks cross 0/360 that here
+end there.
 """
 
 from dataclasses import dataclass

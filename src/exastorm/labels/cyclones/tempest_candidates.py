@@ -15,9 +15,10 @@ from exastorm.grid import great_circle_km
 from exastorm.labels.cyclones.centers import NAN, CycloneCenter
 from exastorm.labels.cyclones.closed_contours import (
     Climb,
-    ClosedContour,
     has_easy_way_out,
     highest_value,
+    lowest_near,
+    one_of_a_pole,
 )
 from exastorm.labels.cyclones.low_wind import WindSpeed, wind_speeds
 from exastorm.labels.cyclones.minima import (
@@ -61,21 +62,18 @@ class TempestSnapshot:
         self._rules = rules
         self._grid = grid
         self._walked = TempestGrid.of(grid)
+        self._strengths: dict[tuple[str, Place], float] = {}
 
     def candidates(self) -> list[CycloneCenter]:
         """All that meets the thresholds, row by row from the south, each from west to east."""
         rules = self._rules
         found = []
         for row, column in self._likely_places().T.tolist():
-            rise = self._pressure_climb((row, column))
-            if rise.is_closed(rules.min_pressure_rise_pa):
-                fall = self._core_climb((row, column))
-                if fall.is_closed(rules.min_core_fall):
-                    strengths = (
-                        rise.strength(rules.min_pressure_rise_pa),
-                        fall.strength(rules.min_core_fall),
-                    )
-                    found.append(((row, column), strengths))
+            rise = self._rise((row, column), rules.min_pressure_rise_pa)
+            if rise >= rules.min_pressure_rise_pa:
+                fall = self._fall((row, column), rules.min_core_fall)
+                if fall >= rules.min_core_fall:
+                    found.append(((row, column), (rise, fall)))
         wind = self._wind() if found else None
         return [self._measure(place, strengths, wind) for place, strengths in found]
 
@@ -90,10 +88,7 @@ class TempestSnapshot:
         wind = self._wind()
         verdicts = []
         for (row, column), lower_deg in zip(minima[:, order].T.tolist(), lower, strict=True):
-            strengths = tuple(
-                climb((row, column)).strength()
-                for climb in (self._pressure_climb, self._core_climb)
-            )
+            strengths = self._rise((row, column)), self._fall((row, column))
             center = self._measure((row, column), strengths, wind)
             checks = _checks(center, float(lower_deg), self._rules)
             verdicts.append(Verdict("pressure minimum", center.lat, center.lon, checks))
@@ -113,13 +108,25 @@ class TempestSnapshot:
         asked[asked] = ~has_easy_way_out(pressure, grid, minima[:, asked], *limits)
         return merge_minima(pressure, grid, minima, asked, rules.merge_deg)
 
-    def _pressure_climb(self, place: Place) -> Climb:
-        contour = ClosedContour(self._rules.pressure_radius_deg)
-        return Climb(self.pressure, self._walked, place, contour)
+    def _rise(self, place: Place, at_least: float = 0.0) -> float:
+        """Strength of the contour of pressure."""
+        return self._strength("pressure", place, self._rules.pressure_radius_deg, at_least)
 
-    def _core_climb(self, place: Place) -> Climb:
-        contour = ClosedContour(self._rules.core_radius_deg, self._rules.core_search_deg)
-        return Climb(self.core, self._walked, place, contour)
+    def _fall(self, place: Place, at_least: float = 0.0) -> float:
+        """Strength of the contour of the core."""
+        warmest = lowest_near(self.core, self._walked, place, self._rules.core_search_deg)
+        return self._strength("core", warmest, self._rules.core_radius_deg, at_least)
+
+    def _strength(self, name: str, place: Place, radius_deg: float, at_least: float) -> float:
+        """Strength of a contour; where it is less than `at_least`, any number that is less too."""
+        values = self.pressure if name == "pressure" else self.core
+        start = one_of_a_pole(values, self._walked, place)
+        if (name, start) not in self._strengths:
+            climb = Climb(values, self._walked, start, radius_deg)
+            is_held = at_least == 0.0 or climb.is_closed(at_least)
+            strength = climb.strength(at_least) if is_held else -np.inf
+            self._strengths[name, start] = strength
+        return self._strengths[name, start]
 
     def _wind(self) -> WindSpeed:
         return wind_speeds(self._fields, "10m", convert=self._rules.convert_wind)
