@@ -13,9 +13,9 @@ from tests.labels.conftest import add_storm, calm, river
 from exastorm.errors import InputError
 from exastorm.labels.archive import BLOCK_BYTES, cut_blocks, label_archive
 from exastorm.labels.cyclones.sc18 import Sc18CycloneRules
-from exastorm.labels.storage import check_out
 from exastorm.labels.settings import LabelSettings
 from exastorm.labels.snapshot import label_snapshot
+from exastorm.labels.storage import check_out
 from exastorm.readers.class_maps import open_class_map
 from exastorm.readers.schema import mock_dataset
 

@@ -63,7 +63,7 @@ def test_sc18_label_sets():
 
 
 def test_unknown_preset():
-    with pytest.raises(InputError, match="--preset 'era5' is unknown; did you mean 'era5-0.25'"):
+    with pytest.raises(InputError, match=r"--preset 'era5' is unknown; did you mean 'era5-0\.25'"):
         find_preset("era5")
 
 

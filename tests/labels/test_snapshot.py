@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from tests.labels.conftest import LAT, LON
 
-from exastorm.labels.cyclones.sc18 import Sc18CycloneRules
 from exastorm.labels.cyclones.extent import Sc18MaskRules
+from exastorm.labels.cyclones.sc18 import Sc18CycloneRules
 from exastorm.labels.rivers.sc18 import Sc18RiverRules
 from exastorm.labels.settings import LabelSettings
 from exastorm.labels.snapshot import label_snapshot

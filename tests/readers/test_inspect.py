@@ -169,7 +169,9 @@ CYCLONE_RULES = ("sc18", "teca", "tempest-cam", "tempest-era5")
 RIVER_RULES = ("sc18", "tempest", "guan_waliser", "bard")
 
 
-@pytest.mark.parametrize("lacking", ["TMQ PRECT U850 V850", "PSL", "U850", "T200", "Z200 Z300", "IVTX"])
+@pytest.mark.parametrize(
+    "lacking", ["TMQ PRECT U850 V850", "PSL", "U850", "T200", "Z200 Z300", "IVTX"]
+)
 @pytest.mark.parametrize("rules", [*zip(CYCLONE_RULES, RIVER_RULES, strict=True)])
 def test_labeling_is_possible_where_the_labels_say_it_is(lacking, rules):
     fields = [name for name in EVERYTHING if name not in lacking.split()]

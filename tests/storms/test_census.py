@@ -112,7 +112,7 @@ def test_blocks_of_any_size_count_the_same(storms):
 def test_linking_obeys_its_settings(storms):
     # Six hours apart; a gap of at most 5 hours makes every sighting a new storm.
     archive = _archive(step_hours=6)
-    from exastorm.linking import LinkSettings
+    from exastorm.linking.points import LinkSettings
 
     strict = CensusSettings(link=LinkSettings(max_gap_hours=5.0))
     figures = take_census(_class_maps(archive, storms), None, strict).to_dict()

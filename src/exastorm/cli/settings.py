@@ -56,9 +56,7 @@ def find_config(name: str) -> Path:
 
 
 def load_sections(
-    name: str | None,
-    wanted: tuple[str, ...] | None = None,
-    under: dict[str, Any] | None = None,
+    name: str | None, wanted: tuple[str, ...] | None = None, under: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """Settings of the sections of a file, checked.
 

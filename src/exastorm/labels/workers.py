@@ -18,7 +18,7 @@ from exastorm.errors import InputError
 Result = TypeVar("Result")
 Job = tuple[Any, ...]
 
-CONNECT_TIMEOUT_S = 10.0
+CONNECT_TIMEOUT_S = 5.0
 """How long a scheduler, and the first of its workers, is waited for."""
 
 

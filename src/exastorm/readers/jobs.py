@@ -52,10 +52,7 @@ WIND_AND_EXTENT = (
 
 NEEDS: tuple[Need, ...] = (
     Need(name="label atmospheric rivers (sc18)", fields=(("TMQ",),)),
-    Need(
-        name="label atmospheric rivers (tempest, bard)",
-        fields=(("IVTX", "IVTY"), ("IVT",)),
-    ),
+    Need(name="label atmospheric rivers (tempest, bard)", fields=(("IVTX", "IVTY"), ("IVT",))),
     Need(name="label atmospheric rivers (guan_waliser)", fields=(("IVTX", "IVTY"), ("IVT",))),
     Need(
         name="label tropical cyclones (sc18, teca)",

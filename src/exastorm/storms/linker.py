@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exastorm.linking import LinkSettings, PointLinker, RegionLinker
+from exastorm.linking.overlaps import RegionLinker
+from exastorm.linking.points import LinkSettings, PointLinker
 from exastorm.variables import ATMOSPHERIC_RIVER, TROPICAL_CYCLONE
 
 

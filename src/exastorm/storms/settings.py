@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from exastorm.linking import LinkSettings
+from exastorm.linking.points import LinkSettings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,8 @@ from exastorm.labels.cyclones.closed_contours import (
     lowest_near,
     one_of_a_pole,
 )
-from exastorm.labels.cyclones.tempest_grid import TempestGrid, least_cosine, search_distance_deg
+from exastorm.labels.cyclones.tempest_grid import TempestGrid, least_cosine
+from exastorm.linking.pointers import angle_deg
 from exastorm.physics.surroundings import Surroundings
 
 LAT, LON = regular_grid(181, 360)
@@ -205,7 +206,7 @@ def test_the_quick_look_is_never_wrong():
 
 
 def test_discs_hold_the_cells_within_a_radius():
-    disc = GRID.disc((100, 0), 2.01, search_distance_deg)
+    disc = GRID.disc((100, 0), 2.01, angle_deg)
     away = disc.window(distance(10.0, 0.0))
     # The point, 8 around it, and 2 degrees away one in each direction: 13.
     assert disc.near.sum() == 13
@@ -218,10 +219,10 @@ def test_discs_hold_the_cells_within_a_radius():
 
 def test_a_radius_is_met_to_the_last_digit():
     for radius in (1.0, 4.0, 5.5, 6.5, 90.0):
-        least = least_cosine(radius, search_distance_deg)
-        assert search_distance_deg(least) <= radius
-        assert search_distance_deg(np.nextafter(least, -1.0)) > radius
-    assert least_cosine(180.0, search_distance_deg) == -1.0
+        least = least_cosine(radius, angle_deg)
+        assert angle_deg(least) <= radius
+        assert angle_deg(np.nextafter(least, -1.0)) > radius
+    assert least_cosine(180.0, angle_deg) == -1.0
 
 
 def test_uneven_longitudes_are_measured_one_by_one():

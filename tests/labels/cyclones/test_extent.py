@@ -153,8 +153,8 @@ def drawn():
     """Two equal storms: in each field a blot of its own at the center, so that all four differ.
 
     The box of 16 x 16 = 256 cells of a storm with radius 1 holds 18 cells above its 93rd percentile
-    (0.07 x 255 = 17.85 cells are higher than the interpolated percentile). Each blot has 18 cells of
-    distinct high values: rows of 6 x 3 that overlap a row of the next field's blot.
+    (0.07 x 255 = 17.85 cells are higher than the interpolated percentile). Each blot has 18 cells
+    of distinct high values: rows of 6 x 3 that overlap a row of the next field's blot.
     """
     fields = {name: np.zeros(SHAPE) for name in MASK_FIELDS}
     background = np.random.default_rng(1).random(SHAPE)

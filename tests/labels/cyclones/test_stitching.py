@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from tests.labels.cyclones.tempest_files import node_table, tracks
 
-from exastorm.labels.cyclones.stitching import StitchRules, stitch, track_numbers
+from exastorm.labels.cyclones.stitching import StitchRules, stitch
+from exastorm.linking.pointers import track_numbers
 
 LOOSE = {"min_hours": 0.0, "min_points": 1, "min_wind_ms": 0.0, "max_latitude_deg": 90.0}
 

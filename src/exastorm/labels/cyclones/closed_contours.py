@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exastorm.labels.cyclones.tempest_disc import Disc
-from exastorm.labels.cyclones.tempest_grid import Places, TempestGrid, Values, search_distance_deg
+from exastorm.labels.cyclones.tempest_grid import Places, TempestGrid, Values
+from exastorm.linking.pointers import angle_deg
 
 
 def has_easy_way_out(
@@ -88,7 +89,7 @@ def lowest_near(
     """Row and column of the lowest value within a distance, of equal ones the first met."""
     if search_deg == 0.0:
         return place
-    disc = grid.disc(place, search_deg, search_distance_deg)
+    disc = grid.disc(place, search_deg, angle_deg)
     window = np.where(disc.searched(), disc.window(values), np.float32(np.nan))
     if np.isnan(window).all():
         return place

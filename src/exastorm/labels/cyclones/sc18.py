@@ -33,7 +33,7 @@ from exastorm.labels.cyclones.sc18_criteria import (
 from exastorm.labels.cyclones.sc18_thresholds import KM_PER_DEGREE, PUBLISHED_SETS, Sc18Thresholds
 from exastorm.labels.cyclones.wind_radii import wind_radii_deg
 from exastorm.labels.rule_sets import FieldPlan, Fields, TrackVerdict, Verdict
-from exastorm.linking import PointLinker
+from exastorm.linking.points import PointLinker
 from exastorm.physics.surroundings import Surroundings
 from exastorm.physics.warm_core import core_temperature, thickness
 from exastorm.physics.wind import vorticity

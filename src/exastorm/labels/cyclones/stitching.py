@@ -1,18 +1,14 @@
 """From candidates to tracks: the rules of TempestExtremes' StitchNodes.
 
-Every candidate points to the nearest candidate of the next time that has any within reach; times
-without are passed over, up to the longest gap. Tracks follow these pointers from the earliest
-candidate on. Where two candidates point to the same one, the track begun first goes on from it
-and the other ends there. A track counts if it lasts long enough and enough of its points are
-windy, near the equator and low (Ullrich et al. 2021, Geosci. Model Dev. 14, 5023).
+Candidates are linked as `exastorm.linking.pointers` says. A track counts if it lasts long enough
+and enough of its points are windy, near the equator and low (Ullrich et al. 2021, Geosci. Model
+Dev. 14, 5023).
 
 StitchNodes reads positions and winds from the text that DetectNodes writes; they are rounded here
 as they are there. It counts points whatever the time between them; here a point counts for the
 time that it stands for, which at 6-hourly data is the same.
 """
 
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -21,11 +17,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from exastorm.labels.cyclones.tempest_grid import FloatArray, search_distance_deg
 from exastorm.labels.rule_sets import Check
-
-SECOND = 1.0 / 3600.0
-"""Hours; times in hours since the first snapshot are compared to within a second."""
+from exastorm.linking.pointers import SECOND, FloatArray, Positions, follow, nearest_later
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,13 +83,20 @@ class TrackCriteria:
         self._rules = rules
         self._hours = np.asarray(centers.attrs["hours"], dtype=np.float64)
         self._steps = centers["step"].to_numpy(dtype=np.int64)
-        self._positions = _Positions(centers["lat"].to_numpy(float), centers["lon"].to_numpy(float))
+        self._positions = Positions(centers["lat"].to_numpy(float), centers["lon"].to_numpy(float))
         weights = _weights(self._hours, rules)[self._steps]
         self._met = {name: met * weights for name, met in _point_rules(centers, rules).items()}
 
     def tracks(self) -> list[NDArray[np.intp]]:
         """All tracks of more than one point, whether or not they count."""
-        return _follow(_pointers(self._hours, self._steps, self._positions, self._rules))
+        pointers = nearest_later(
+            self._hours,
+            self._steps,
+            self._positions,
+            range_deg=self._rules.range_deg,
+            max_gap_hours=self._rules.max_gap_hours,
+        )
+        return follow(pointers)
 
     def track_through(self, point: int) -> NDArray[np.intp]:
         """The track that a candidate belongs to, by the choice of `track_numbers`.
@@ -140,110 +140,6 @@ class TrackCriteria:
 
 def _at_least(name: str, value: float, least: float, slack: float = 0.0) -> Check:
     return Check(name, float(value), least, bool(value >= least - slack))
-
-
-def track_numbers(tracks: list[NDArray[np.intp]], num: int) -> NDArray[np.int64]:
-    """The track that each of so many candidates belongs to, -1 of those in none.
-
-    A last point that tracks share belongs to the one that goes on from it, else to the first.
-    """
-    numbers = np.full(num, -1, dtype=np.int64)
-    for number, track in enumerate(tracks):
-        numbers[track[:-1]] = number
-    for number, track in enumerate(tracks):
-        if numbers[track[-1]] < 0:
-            numbers[track[-1]] = number
-    return numbers
-
-
-class _Positions:
-    """Where the candidates are, to the six decimals that DetectNodes writes.
-
-    Attributes:
-        vectors: Unit vectors (N, 3).
-    """
-
-    def __init__(self, lat: FloatArray, lon: FloatArray) -> None:
-        self._lat, self._lon = (
-            [float(f"{value:.6f}") * math.pi / 180.0 for value in values.tolist()]
-            for values in (lat, lon)
-        )
-        self.vectors = np.array(
-            [
-                (math.cos(x) * math.cos(y), math.sin(x) * math.cos(y), math.sin(y))
-                for y, x in zip(self._lat, self._lon, strict=True)
-            ]
-        ).reshape(-1, 3)
-
-    def distance_deg(self, one: int, other: int) -> float:
-        """Great-circle distance between two candidates, degrees."""
-        lat1, lat2 = self._lat[one], self._lat[other]
-        cosine = math.sin(lat1) * math.sin(lat2) + math.cos(lat1) * math.cos(lat2) * math.cos(
-            self._lon[other] - self._lon[one]
-        )
-        return search_distance_deg(min(1.0, max(-1.0, cosine)))
-
-    def nearest(self, one: int, first: int, last: int) -> int:
-        """Of the candidates from `first` up to `last` the nearest to another one."""
-        x, y, z = (self.vectors[first:last] - self.vectors[one]).T
-        squares = x * x + y * y + z * z
-        tied = np.flatnonzero(squares == squares.min())
-        if tied.size == 1 or tied[0] == 0:
-            return first + int(tied[0])
-        ties = set(tied.tolist())
-        order = _search_order(self.vectors[first:last], self.vectors[one], list(range(x.size)), 0)
-        return first + next(number for number in order if number in ties)
-
-
-def _search_order(points: Any, place: Any, members: list[int], axis: int) -> Iterator[int]:
-    """The order in which a k-d tree, filled one point after the other, is searched from a place.
-
-    Only the first of equally near points counts, and the root before all.
-    """
-    if not members:
-        return
-    root, *others = members
-    split = points[root, axis]
-    low = [n for n in others if points[n, axis] < split]
-    high = [n for n in others if not points[n, axis] < split]
-    nearer, farther = (low, high) if place[axis] <= split else (high, low)
-    yield from _search_order(points, place, nearer, (axis + 1) % 3)
-    yield root
-    yield from _search_order(points, place, farther, (axis + 1) % 3)
-
-
-def _pointers(
-    hours: FloatArray, steps: NDArray[np.int64], positions: _Positions, rules: StitchRules
-) -> NDArray[np.int64]:
-    """Which candidate each one points to (N,), -1 of those that point to none."""
-    starts = np.searchsorted(steps, np.arange(hours.size + 1)).tolist()
-    pointers = np.full(steps.size, -1, dtype=np.int64)
-    for one, step in enumerate(steps.tolist()):
-        for later in range(step + 1, hours.size):
-            if hours[later] - hours[step] > rules.max_gap_hours + SECOND:
-                break
-            if starts[later] == starts[later + 1]:
-                continue
-            nearest = positions.nearest(one, starts[later], starts[later + 1])
-            if positions.distance_deg(one, nearest) <= rules.range_deg:
-                pointers[one] = nearest
-                break
-    return pointers
-
-
-def _follow(pointers: NDArray[np.int64]) -> list[NDArray[np.intp]]:
-    """Tracks along the pointers, each pointer used once, from the earliest candidate on."""
-    left = pointers.tolist()
-    tracks = []
-    for start in range(len(left)):
-        track, point = [start], start
-        while left[point] >= 0:
-            following = left[point]
-            left[point], point = -1, following
-            track.append(point)
-        if len(track) > 1:
-            tracks.append(np.array(track, dtype=np.intp))
-    return tracks
 
 
 def _weights(hours: FloatArray, rules: StitchRules) -> FloatArray:

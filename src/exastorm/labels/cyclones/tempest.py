@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 
 from exastorm.labels.cyclones.centers import CycloneCenter
 from exastorm.labels.cyclones.low_wind import choose_wind
-from exastorm.labels.cyclones.stitching import TrackCriteria, stitch, track_numbers
+from exastorm.labels.cyclones.stitching import TrackCriteria, stitch
 from exastorm.labels.cyclones.tempest_candidates import TempestSnapshot
 from exastorm.labels.cyclones.tempest_grid import Values
 from exastorm.labels.cyclones.tempest_thresholds import TempestThresholds
 from exastorm.labels.rule_sets import CycloneRules, FieldPlan, Fields, TrackVerdict, Verdict
+from exastorm.linking.pointers import track_numbers
 from exastorm.physics.surroundings import Surroundings
 
 

@@ -29,11 +29,12 @@ from exastorm.labels.cyclones.minima import (
     nearest_lower_deg,
 )
 from exastorm.labels.cyclones.subgrid import subgrid_minimum
-from exastorm.labels.cyclones.tempest_grid import Places, TempestGrid, Values, search_distance_deg
+from exastorm.labels.cyclones.tempest_grid import Places, TempestGrid, Values
 from exastorm.labels.cyclones.tempest_thresholds import TempestThresholds
 from exastorm.labels.cyclones.wind_radii import wind_radii_deg
 from exastorm.labels.rule_sets import Check, Fields, Verdict
 from exastorm.land import terrain_height_m
+from exastorm.linking.pointers import angle_deg
 from exastorm.physics.surroundings import Surroundings
 
 KM_PER_DEGREE = EARTH_RADIUS_KM * np.pi / 180.0
@@ -142,7 +143,7 @@ class TempestSnapshot:
         if rules.wind_radii:
             radii = wind_radii_deg(wind, grid, place)
             measured |= dict(zip(RADIUS_COLUMNS, radii, strict=True))
-        disc = self._walked.disc(place, rules.wind_reach_deg, search_distance_deg)
+        disc = self._walked.disc(place, rules.wind_reach_deg, angle_deg)
         return CycloneCenter(
             *place,
             lat=float(lat),
@@ -158,7 +159,7 @@ class TempestSnapshot:
         """Height of the surface; NaN where it is not known or not wanted."""
         if "PHIS" in self._fields:
             # Like TempestExtremes, the least of all points that are no distance away: on a pole.
-            disc = self._walked.disc(place, 0.0, search_distance_deg)
+            disc = self._walked.disc(place, 0.0, angle_deg)
             heights = disc.window(self._fields["PHIS"])[disc.near]
             return float(np.fmin.reduce(heights)) / STANDARD_GRAVITY
         return float(_terrain_m(self._grid)[place]) if self._rules.bundled_terrain else NAN

@@ -34,11 +34,6 @@ def contour_distance_deg(cosine: float) -> float:
     return 180.0 / math.pi * math.acos(cosine)
 
 
-def search_distance_deg(cosine: float) -> float:
-    """Distance as the searches for extremes and the tracks round it, degrees."""
-    return math.acos(cosine) * 180.0 / math.pi
-
-
 @lru_cache(maxsize=64)
 def least_cosine(radius_deg: float, distance: Callable[[float], float]) -> float:
     """The smallest number whose arc cosine, as `distance` rounds it, is within a radius."""

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from exastorm.linking import LinkSettings, PointLinker, RegionLinker
+from exastorm.linking.overlaps import RegionLinker
+from exastorm.linking.points import LinkSettings, PointLinker
 from exastorm.regions import label_regions
 
 

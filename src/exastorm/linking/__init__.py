@@ -1,0 +1,1 @@
+"""Link points and regions from one time to the next, for labels and storms alike."""
