@@ -26,7 +26,7 @@ from teca_storms import FIELDS, climate, drawn, write
 from exastorm.grid import longitude_difference
 from exastorm.labels.cyclones.centers import center_table
 from exastorm.labels.cyclones.teca import TECA_VARIANTS
-from exastorm.labels.cyclones.trajectories import TrackLimits, link_candidates
+from exastorm.linking.trajectories import TrackLimits, link_candidates
 from exastorm.physics.surroundings import Surroundings
 
 LIMITS = TrackLimits(max_km_per_day=1600.0, min_days=2.0, max_step_hours=24.0, form="exact")

@@ -2,8 +2,8 @@
 
 This is how TempestExtremes' StitchNodes links (Ullrich et al. 2021, Geosci. Model Dev. 14, 5023).
 Every point points to the nearest point of the next time that has any within reach; times without
-are passed over, up to the longest gap. Tracks follow the pointers from the earliest point on. Where two
-points point to the same one, the track begun first goes on from it and the other ends there.
+are passed over, up to the longest gap. Tracks follow the pointers from the earliest point on. Where
+two points point to the same one, the track begun first goes on from it and the other ends there.
 """
 
 import math

@@ -12,7 +12,7 @@ import pytest
 from exastorm.grid import longitude_difference
 from exastorm.labels.cyclones.centers import center_table
 from exastorm.labels.cyclones.teca import TECA_VARIANTS, TecaRules
-from exastorm.labels.cyclones.trajectories import TrackLimits, link_candidates
+from exastorm.linking.trajectories import TrackLimits, link_candidates
 from exastorm.physics.surroundings import Surroundings
 
 FOLDER = Path(__file__).parents[2] / "data" / "teca"

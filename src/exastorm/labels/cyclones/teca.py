@@ -3,7 +3,7 @@
 The detector is GFDL's (Vitart et al. 1997; TSTORMS) as in TECA 6.0.0 (teca_tc_detect): a maximum
 of cyclonic vorticity at 850 hPa; near it a minimum of sea-level pressure that the pressure rises
 around: that is a candidate. Near that, a core whose upper troposphere is warm and thick. Candidates
-are followed in time (`exastorm.labels.cyclones.trajectories`); a track counts that has strong
+are followed in time (`exastorm.linking.trajectories`); a track counts that has strong
 wind, warm core and thickness for two days.
 
 Two forms. `exact` gives what TECA's programs give (`exastorm.labels.cyclones.teca_exact`).
@@ -26,14 +26,9 @@ from exastorm.labels.cyclones.low_wind import choose_wind
 from exastorm.labels.cyclones.teca_corrected import CorrectedSearch, Low, TecaReach
 from exastorm.labels.cyclones.teca_criteria import checks, reaches
 from exastorm.labels.cyclones.teca_exact import ExactSearch
-from exastorm.labels.cyclones.trajectories import (
-    TrackLimits,
-    is_lasting,
-    link_candidates,
-    strong_days,
-)
 from exastorm.labels.cyclones.wind_radii import wind_radii_deg
 from exastorm.labels.rule_sets import Check, FieldPlan, Fields, TrackVerdict, Verdict
+from exastorm.linking.trajectories import TrackLimits, is_lasting, link_candidates, strong_days
 from exastorm.physics.surroundings import Surroundings
 
 NEEDED = ("PSL", "U850", "V850", "T200", "T500")

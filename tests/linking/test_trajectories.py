@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from exastorm.labels.cyclones.trajectories import TrackLimits, link_candidates
+from exastorm.linking.trajectories import TrackLimits, link_candidates
 
 
 def limits(**changes):
