@@ -8,6 +8,7 @@ from exastorm.errors import InputError
 from exastorm.grid import (
     cell_areas_km2,
     check_grid,
+    check_without_gap,
     edges,
     great_circle_km,
     is_global_in_longitude,
@@ -91,3 +92,13 @@ def test_bad_grids_are_refused(lat, lon, words):
 def test_a_grid_needs_points():
     with pytest.raises(ValueError, match="at least 2 x 1"):
         regular_grid(1, 4)
+
+
+def test_a_region_across_greenwich_is_refused():
+    # Read into [0, 360) its halves lie apart, and 60 E would be the neighbor of 300 E.
+    lon = np.concatenate([np.arange(0.0, 61.0, 2.5), np.arange(300.0, 360.0, 2.5)])
+    with pytest.raises(InputError, match="must have no gap, got one from 60 to 300 degrees"):
+        check_without_gap(lon)
+    check_without_gap(np.arange(0.0, 61.0, 2.5))
+    # Finer in one part than in another is no hole.
+    check_without_gap(np.concatenate([np.arange(0.0, 10.0, 0.5), np.arange(10.0, 20.0)]))

@@ -35,8 +35,8 @@ CONTOURS = {
     "tempest-cam": "PSL,300.0,4.0,0;_AVG(T200,T500),-0.6,4.0,1.0",
 }
 RULES = {
-    "tempest-era5": TempestEra5Rules(wind_radii=False),
-    "tempest-cam": TempestCamRules(wind_radii=False),
+    "tempest-era5": TempestEra5Rules(),
+    "tempest-cam": TempestCamRules(),
 }
 OUTPUT = "PSL,min,0;_VECMAG(U10,V10),max,2;ZS,min,0"
 STITCH = (

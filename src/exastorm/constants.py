@@ -1,7 +1,12 @@
 """Physical constants, each with its unit and its source."""
 
+import math
+
 EARTH_RADIUS_KM = 6371.0088
 """Mean radius R1 of the Earth, km (IUGG; Moritz 2000, Journal of Geodesy 74, 128)."""
+
+KM_PER_DEGREE = EARTH_RADIUS_KM * math.pi / 180.0
+"""Length of a degree of a great circle, km (derived from the mean radius): 111.195."""
 
 EARTH_ROTATION_RATE = 7.292115e-5
 """Angular velocity of the Earth, rad s-1 (IUGG; Moritz 2000)."""

@@ -10,6 +10,10 @@ from exastorm.errors import InputError
 
 FloatArray = NDArray[np.float64]
 
+MAX_GAP = 3.0
+"""A step in longitude of more than this many usual ones is a hole, as that of a region that crosses
+0 degrees. Grids that are finer in one part than in another have smaller ones."""
+
 LONGITUDE_TOLERANCE = 1e-3
 """Largest departure from even spacing, as a share of the spacing (single-precision files round)."""
 
@@ -73,6 +77,27 @@ def check_grid(lat: Any, lon: Any, file: str | None = None) -> None:
             )
     if lon[-1] >= 360.0:
         raise InputError(f"must lie in [0, 360), got {lon[-1]:g}", file=file, variable="lon")
+
+
+def check_without_gap(lon: Any, file: str | None = None) -> None:
+    """Refuse longitudes with a hole, whose sides are no neighbors.
+
+    Args:
+        lon: Longitudes (W,), degrees, ascending.
+        file: Where they come from, for the message.
+
+    Raises:
+        InputError: As for a region that crosses 0 degrees: in [0, 360) it is two parts.
+    """
+    gaps = np.diff(np.asarray(lon))
+    if gaps.max() > MAX_GAP * np.median(gaps):
+        here = int(gaps.argmax())
+        raise InputError(
+            f"must have no gap, got one from {lon[here]:g} to {lon[here + 1]:g} degrees: a region"
+            " that crosses 0 degrees must be cut there, or put on a whole grid (--read.grid H W)",
+            file=file,
+            variable="lon",
+        )
 
 
 def is_global_in_longitude(lon: Any) -> bool:

@@ -11,6 +11,7 @@ import torch
 import xarray as xr
 from safetensors.torch import save_file
 
+from exastorm.cli.command import box_text
 from exastorm.cli.main import main
 from exastorm.cli.report import titles
 from exastorm.errors import InputError, writing
@@ -56,6 +57,11 @@ def work(tmp_path_factory):
 )
 def test_wrong_options_are_one_line_with_a_hint(argv, words, capsys):
     assert words in mistake(capsys, *argv)
+
+
+def test_the_frame_of_a_terminal_without_unicode_is_left_out():
+    box = "Parsing error ---\n" + "-" * 60 + "\n--label.tc must be known\n" + "-" * 60 + "\n"
+    assert box_text(box) == "--label.tc must be known"
 
 
 def test_a_section_whose_name_is_a_number(tmp_path, capsys):

@@ -3,6 +3,7 @@
 However the work is done, and however often it has to start again, the files are the same.
 """
 
+import itertools
 import os
 import shutil
 import signal
@@ -145,7 +146,7 @@ def test_files_cut_at_any_time_step_give_the_same_bytes(tmp_path, cyclones):
     results = []
     for cuts in ([0, 24], [0, 11, 24], [0, 1, 7, 8, 23, 24]):
         folder = tmp_path / f"{len(cuts) - 1}_files"
-        for begin, end in zip(cuts[:-1], cuts[1:], strict=True):
+        for begin, end in itertools.pairwise(cuts):
             cam.write(dataset.isel(time=slice(begin, end)), folder / f"x.cam.h2.{begin:02d}.nc")
         # The paths, which the labels tell of, are all that may differ.
         read = exastorm.open([str(folder)]).assign_attrs(source="the same climate")
@@ -164,7 +165,7 @@ def cluster():
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 1}),
         LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0"
         ) as made,
     ):
         yield made
@@ -203,7 +204,7 @@ def test_a_worker_that_dies_is_replaced(archive, tmp_path, cluster):
 
 def test_a_job_that_kills_its_workers_is_told_in_one_line(cluster):
     jobs = [(1,), (1,)]
-    with pytest.raises(InputError, match="workers of tcp.* died over one job"):
+    with pytest.raises(InputError, match=r"workers of tcp.* died over one job"):
         list(run_jobs(os._exit, (), jobs, scheduler=cluster.scheduler_address))
     with pytest.raises(InputError, match="ended from outside, as when memory runs out"):
         list(run_jobs(os._exit, (), jobs, num_workers=2))
@@ -224,7 +225,7 @@ def test_no_scheduler_or_one_without_workers_is_told_soon(monkeypatch):
             list(run_jobs(print, (), [("x",)], scheduler=address))
         assert "\n" not in str(caught.value)
     with (
-        LocalCluster(n_workers=0, processes=False, dashboard_address=None) as idle,
+        LocalCluster(n_workers=0, processes=False, dashboard_address="127.0.0.1:0") as idle,
         pytest.raises(InputError, match="has no workers"),
     ):
         list(run_jobs(print, (), [("x",)], scheduler=idle.scheduler_address))

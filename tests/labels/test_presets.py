@@ -38,7 +38,7 @@ def test_untuned_thresholds_are_warned_of(name):
     num_lat = {"cmip6-1deg": 181}.get(name, 769)
     lat, lon = regular_grid(num_lat, 2 * (num_lat - 1))
     untuned = [path for path, t in preset.thresholds.items() if t.source == UNTUNED]
-    told = preset.warnings(lat, lon)
+    told = preset.warnings(from_dict(LabelSettings, preset.settings), lat, lon)
     assert len(told) == len(untuned)
     assert all(path in line for path, line in zip(untuned, told, strict=True))
     assert bool(untuned) is (name == "cmip6-1deg")
@@ -46,7 +46,8 @@ def test_untuned_thresholds_are_warned_of(name):
 
 def test_another_resolution_is_warned_of():
     lat, lon = regular_grid(73, 144)
-    (told,) = find_preset("era5-0.25").warnings(lat, lon)
+    settings = from_dict(LabelSettings, find_preset("era5-0.25").settings)
+    (told,) = find_preset("era5-0.25").warnings(settings, lat, lon)
     assert told.startswith("the preset is for grids of 0.2 to 0.35 degrees, this one has 2.50")
 
 
@@ -67,8 +68,18 @@ def test_unknown_preset():
         find_preset("era5")
 
 
+def test_what_is_not_used_is_not_warned_of():
+    preset = find_preset("cmip6-1deg")
+    lat, lon = regular_grid(181, 360)
+    asked = from_dict(LabelSettings, preset.settings)
+    assert len(preset.warnings(asked, lat, lon)) == 3
+    others = dataclasses.replace(asked, cyclones="sc18", rivers="sc18")
+    assert preset.warnings(others, lat, lon) == []
+    own = dataclasses.replace(asked.tempest_rivers, max_laplacian=-30000.0)
+    told = preset.warnings(dataclasses.replace(asked, tempest_rivers=own), lat, lon)
+    assert not any("max_laplacian" in line for line in told)
+
+
 def test_a_grid_of_any_part_of_the_globe_has_a_spacing():
-    assert (
-        find_preset("cam-0.25").warnings(np.arange(10.0, 20.0, 0.25), np.arange(0.0, 9.0, 0.25))
-        == []
-    )
+    lat, lon = np.arange(10.0, 20.0, 0.25), np.arange(0.0, 9.0, 0.25)
+    assert find_preset("cam-0.25").warnings(LabelSettings(), lat, lon) == []

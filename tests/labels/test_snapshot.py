@@ -6,10 +6,10 @@ from tests.labels.conftest import LAT, LON
 
 from exastorm.labels.cyclones.extent import Sc18MaskRules
 from exastorm.labels.cyclones.sc18 import Sc18CycloneRules
+from exastorm.labels.plan import make_plan as plan_on_grid
 from exastorm.labels.rivers.sc18 import Sc18RiverRules
 from exastorm.labels.settings import LabelSettings
 from exastorm.labels.snapshot import label_snapshot
-from exastorm.labels.snapshot import make_plan as plan_on_grid
 
 
 def test_both_classes_are_found(stormy):

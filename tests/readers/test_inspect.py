@@ -5,8 +5,8 @@ import pytest
 
 from exastorm.errors import InputError
 from exastorm.grid import cell_areas_km2
+from exastorm.labels.plan import make_plan
 from exastorm.labels.settings import LabelSettings
-from exastorm.labels.snapshot import make_plan
 from exastorm.readers.archives import write_archive
 from exastorm.readers.inspect import inspect_archive, sampled_steps
 from exastorm.readers.jobs import DEMO_CHANNELS, possible_jobs

@@ -141,7 +141,8 @@ def parse(cls: type[AnyCommand], name: str, argv: list[str]) -> AnyCommand:
 def box_text(box: str) -> str:
     """What tyro's box around an error says, without frame and title, in one line."""
     lines = [line.strip("│╭╮╰╯─ ") for line in box.splitlines()[1:]]
-    text = " ".join(line for line in lines if line)
+    # Where the terminal has no Unicode, the frame is made of hyphens, which options begin with.
+    text = " ".join(line for line in lines if line.strip("-"))
     return text.split(" For full helptext")[0].split(" Argument helptext")[0].rstrip(".")
 
 

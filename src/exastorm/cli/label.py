@@ -32,8 +32,8 @@ class Label(Command):
     the new one is whole. Tracks go beside it."""
 
     preset: str | None = None
-    """Rule sets and thresholds for a data set: cam-0.25, cmip6-1deg, era5-0.25, labels-0, labels-1
-    (docs/labels.md); settings files and options win over it."""
+    """Rule sets and thresholds for a data set: cam-0.25, cmip6-1deg, era5-0.25, labels-0, labels-1,
+    labels-0-exact, labels-1-exact (docs/labels.md); settings files and options win over it."""
 
     read: ReadOptions = ReadOptions()
     label: LabelSettings = LabelSettings()
@@ -47,11 +47,15 @@ class Label(Command):
         """Label it."""
         out = out_file(self.out, self.paths)
         dataset = exastorm.open(list(self.paths), **asdict(self.read))
+        warnings: list[str] = []
+        if self.preset is not None:
+            lat, lon = dataset["lat"].values, dataset["lon"].values
+            warnings = find_preset(self.preset).warnings(self.label, lat, lon)
+            dataset = dataset.assign_attrs(
+                preset=self.preset, preset_warnings="; ".join(warnings) or "none"
+            )
         summary = label_archive(dataset, out, self.label)
         figures = summary.to_dict()
-        if self.preset is None:
-            return Outcome(summary.to_line(), figures)
-        preset = find_preset(self.preset)
-        warnings = preset.warnings(dataset["lat"].values, dataset["lon"].values)
-        figures |= {"preset": self.preset, "warnings": warnings}
+        if self.preset is not None:
+            figures |= {"preset": self.preset, "warnings": warnings}
         return Outcome(summary.to_line() + "".join(f"; warning: {w}" for w in warnings), figures)

@@ -20,15 +20,14 @@ from exastorm.errors import InputError
 from exastorm.labels.blocks import Block, BlockFolder, write_block
 from exastorm.labels.climatology import Seasons, open_climatology, seasonal_percentiles
 from exastorm.labels.output import LabelSummary, finish_labels
+from exastorm.labels.plan import Plan, checked_plan
 from exastorm.labels.rule_sets import Fields
 from exastorm.labels.settings import LabelSettings
-from exastorm.labels.snapshot import Plan, find_in_snapshot, make_plan
+from exastorm.labels.snapshot import find_in_snapshot
 from exastorm.labels.storage import check_out
 from exastorm.labels.workers import run_jobs
 from exastorm.physics.surroundings import Surroundings
 from exastorm.progress import ProgressBar
-from exastorm.readers.assembly import STILL_FIELDS
-from exastorm.readers.schema import DIMS, check_dataset, field_names
 
 BLOCK_BYTES = 128 * 2**20
 """Fields of one block take about this much memory."""
@@ -84,31 +83,6 @@ def label_archive(
     summary = finish_labels(dataset, out, settings, plan, folder, blocks)
     folder.remove()
     return summary
-
-
-def checked_plan(dataset: xr.Dataset, settings: LabelSettings) -> Plan:
-    """What can be labeled, of an archive in the schema.
-
-    Raises:
-        InputError: If it is not in the schema, has no snapshot, or allows neither class.
-    """
-    source = dataset.attrs.get("source")
-    check_dataset(dataset, source)
-    if dataset.sizes["time"] == 0:
-        raise InputError("must have at least one snapshot, got none", file=source)
-    spacing_deg = Surroundings.of(dataset["lat"].values, dataset["lon"].values).spacing_deg
-    plan = make_plan(field_names(dataset), settings, spacing_deg)
-    if not (plan.cyclones or plan.rivers):
-        raise InputError(
-            "nothing to label: " + "; ".join(f"{k} {v}" for k, v in plan.notes.items()), file=source
-        )
-    for name in plan.fields:
-        still = name in STILL_FIELDS and dataset[name].dims == DIMS[1:]
-        if dataset[name].dims != DIMS and not still:
-            raise InputError(
-                f"must have dimensions {DIMS}, got {dataset[name].dims}", file=source, variable=name
-            )
-    return plan
 
 
 def _with_climatology(dataset: xr.Dataset, plan: Plan, folder: BlockFolder) -> Plan:
@@ -194,12 +168,22 @@ def label_block(
     seasons = Seasons(grid.lat, grid.lon, plan.climatology)
     # At once: a read of each field costs more than copying its chunks together.
     loaded = snapshots.load()
+    _close_files()
     finds = []
     for step, time in enumerate(loaded["time"].values):
         fields = snapshot_fields(loaded, step, plan.fields) | seasons.fields(time.month)
         finds.append(find_in_snapshot(fields, grid, plan))
     write_block(path, finds)
     return block
+
+
+def _close_files() -> None:
+    """Close all files that were read from but the last; they are opened again when needed.
+
+    Up to 128 stay open otherwise, each with the chunks that were read from it: gigabytes.
+    """
+    with xr.set_options(file_cache_maxsize=1):
+        pass
 
 
 def snapshot_fields(dataset: xr.Dataset, step: int, names: tuple[str, ...]) -> Fields:

@@ -9,6 +9,7 @@ year an 85th percentile holds little more than that year's weather.
 
 import itertools
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,18 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-import exastorm
 from exastorm.errors import InputError, writing
+from exastorm.labels.climatology_file import (
+    HALF_WINDOW_MONTHS,
+    check_layout,
+    check_points,
+    described,
+    opened,
+)
 from exastorm.labels.month_histograms import NUM_MONTHS, MonthHistograms
 from exastorm.labels.transport import Moisture, moisture_array
 from exastorm.progress import ProgressBar
-from exastorm.readers.schema import coordinate_attrs
 from exastorm.variables import VARIABLES
-
-HALF_WINDOW_MONTHS = 2
-"""Months before and after that belong to the season of a month (Guan and Waliser 2015)."""
 
 TOP_EXPONENTS: dict[Moisture, int] = {"IVT": 12, "TMQV850": 13, "QV850": 2}
 """Values from 2 to this power on are too high for the bins: 4096 kg m-1 s-1, 8192 kg m-1 s-1 (80 kg
@@ -35,9 +38,6 @@ brings. The bins reach down to 1/256 of that, well below the floor of the rule i
 
 BLOCK_BYTES = 32 * 2**20
 """Values read at once; a larger chunk is read in parts."""
-
-GRID_TOLERANCE_DEG = 1e-3
-"""Grids are the same if no point is farther off: single-precision files round."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,22 +68,45 @@ class Climatology:
     """Local percentiles by calendar month.
 
     Attributes:
-        dataset: `threshold` (percentile, month, lat, lon), float32, NaN where no snapshot was;
-            `num_snapshots` (month) of each month alone; attributes that tell where it is from.
+        dataset: `num_snapshots` (month) of each month alone, attributes that tell where it is from,
+            and, unless they are in a file, `threshold` (percentile, month, lat, lon), float32, NaN
+            where no snapshot was.
+        file: Where the thresholds are read from when they are asked for; None: `dataset` has them.
     """
 
-    def __init__(self, dataset: xr.Dataset) -> None:
+    def __init__(self, dataset: xr.Dataset, file: str | Path | None = None) -> None:
         self.dataset = dataset
+        self.file = file
 
     def at(self, month: int, percentile: float) -> NDArray[np.float32]:
         """Percentiles (H, W) of the season of a month, 1 to 12."""
-        index = self.dataset["percentile"].values.tolist().index(percentile)
-        chosen = self.dataset["threshold"].isel(percentile=index, month=month - 1)
-        return np.asarray(chosen.values, dtype=np.float32)
+        return self._read(month, (percentile,))[0]
 
     def fields(self, request: ClimatologyRequest, month: int) -> dict[str, NDArray[np.float32]]:
-        """What a rule set needs of a month, by field name, (H, W) each."""
-        return {request.field_name(p): self.at(month, p) for p in request.percentiles}
+        """What a rule set needs of a month, by field name, (H, W) each.
+
+        Raises:
+            InputError: If the file it is read from has gone.
+        """
+        names = [request.field_name(percentile) for percentile in request.percentiles]
+        return dict(zip(names, self._read(month, request.percentiles), strict=True))
+
+    def _read(self, month: int, percentiles: tuple[float, ...]) -> list[NDArray[np.float32]]:
+        """Percentiles (H, W) each of a month; a file is open no longer than that."""
+        there = self.dataset["percentile"].values.tolist()
+        with self._whole() as whole:
+            months = whole["threshold"].isel(month=month - 1)
+            chosen = [months.isel(percentile=there.index(p)).values for p in percentiles]
+        return [np.asarray(values, dtype=np.float32) for values in chosen]
+
+    @contextmanager
+    def _whole(self) -> Iterator[xr.Dataset]:
+        """The dataset with the thresholds, which are in memory or in an open file."""
+        if self.file is None:
+            yield self.dataset
+        else:
+            with opened(self.file) as dataset:
+                yield dataset
 
     def notes(self) -> dict[str, str]:
         """What a reader of the labels should know, by topic."""
@@ -104,8 +127,10 @@ class Climatology:
         path = Path(path)
         partial = path.with_name(f".{path.name}.writing")
         encoding = {"threshold": {"zlib": True, "complevel": 1, "chunksizes": self._chunks()}}
+        with self._whole() as whole:
+            whole.load()
         with writing(path):
-            self.dataset.to_netcdf(partial, engine="netcdf4", encoding=encoding)
+            whole.to_netcdf(partial, engine="netcdf4", encoding=encoding)
         partial.replace(path)
 
     def _chunks(self) -> tuple[int, ...]:
@@ -158,7 +183,7 @@ def seasonal_percentiles(
             variable=moisture,
         )
     thresholds = thresholds.reshape(len(percentiles), NUM_MONTHS, *array.shape[1:])
-    return Climatology(_described(dataset, moisture, percentiles, thresholds, counts))
+    return Climatology(described(dataset, moisture, percentiles, thresholds, counts))
 
 
 def _blocks(array: xr.DataArray) -> Iterator[slice]:
@@ -172,48 +197,12 @@ def _blocks(array: xr.DataArray) -> Iterator[slice]:
         yield slice(start, min(start + step, num_times))
 
 
-def _described(
-    dataset: xr.Dataset,
-    moisture: Moisture,
-    percentiles: tuple[float, ...],
-    thresholds: NDArray[np.float32],
-    counts: Any,
-) -> xr.Dataset:
-    """Thresholds (P, 12, H, W) with what they are and where they are from."""
-    times = dataset["time"].values
-    attrs = {
-        "units": VARIABLES[moisture].units,
-        "long_name": f"local seasonal percentile of {VARIABLES[moisture].long_name}",
-    }
-    return xr.Dataset(
-        {
-            "threshold": (("percentile", "month", "lat", "lon"), thresholds, attrs),
-            "num_snapshots": ("month", counts.astype(np.int32), {"long_name": "snapshots used"}),
-        },
-        coords={
-            "percentile": ("percentile", np.asarray(percentiles, dtype=np.float64)),
-            "month": ("month", np.arange(1, NUM_MONTHS + 1), {"long_name": "calendar month"}),
-            "lat": ("lat", dataset["lat"].values, coordinate_attrs("lat")),
-            "lon": ("lon", dataset["lon"].values, coordinate_attrs("lon")),
-        },
-        attrs={
-            "Conventions": "CF-1.11",
-            "title": "local seasonal percentiles of moisture transport",
-            "source": str(dataset.attrs.get("source", "")),
-            "exastorm_version": exastorm.__version__,
-            "moisture": moisture,
-            "window_months": 2 * HALF_WINDOW_MONTHS + 1,
-            "first_time": times[0].isoformat(),
-            "last_time": times[-1].isoformat(),
-            "calendar": dataset["time"].dt.calendar,
-        },
-    )
-
-
 def open_climatology(
     path: str | Path, lat: Any, lon: Any, request: ClimatologyRequest
 ) -> Climatology:
-    """Open a climatology made before, lazily, and check that it is the one asked for.
+    """Check that a climatology made before is the one asked for; its file is closed again.
+
+    Its thresholds are read from the file a month at a time, when they are asked for.
 
     Args:
         path: The file, as `Climatology.save` wrote it.
@@ -222,36 +211,29 @@ def open_climatology(
         request: What it must hold.
 
     Raises:
-        InputError: If it can't be read, is of another grid or moisture, or lacks a percentile.
+        InputError: If it can't be read, lacks something that `Climatology.save` writes, is of
+            another grid or moisture, or lacks a percentile.
     """
-    try:
-        dataset = xr.open_dataset(path, engine="netcdf4", cache=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"can't be read as a climatology ({error})", file=path) from error
-    if "threshold" not in dataset or "moisture" not in dataset.attrs:
-        raise InputError("must be a climatology of exastorm, got another netCDF file", file=path)
-    if dataset.attrs["moisture"] != request.moisture:
-        got = dataset.attrs["moisture"]
-        raise InputError(f"must be a climatology of {request.moisture}, got {got}", file=path)
-    for name, wanted in (("lat", np.asarray(lat)), ("lon", np.asarray(lon))):
-        points = dataset[name].values
-        if points.shape != wanted.shape or np.abs(points - wanted).max() > GRID_TOLERANCE_DEG:
-            raise InputError(
-                f"must be on the grid of the archive, {wanted.size} points from {wanted[0]:g} to"
-                f" {wanted[-1]:g}, got {points.size} from {points[0]:g} to {points[-1]:g}",
-                file=path,
-                variable=name,
-            )
-    there = dataset["percentile"].values.tolist()
-    for percentile in request.percentiles:
-        if percentile not in there:
-            have = ", ".join(f"{p:g}" for p in there)
-            raise InputError(f"must hold percentile {percentile:g}, has {have}", file=path)
-    return Climatology(dataset)
+    with opened(path) as dataset:
+        check_layout(dataset, path)
+        if dataset.attrs["moisture"] != request.moisture:
+            got = dataset.attrs["moisture"]
+            raise InputError(f"must be a climatology of {request.moisture}, got {got}", file=path)
+        for name, wanted in (("lat", np.asarray(lat)), ("lon", np.asarray(lon))):
+            check_points(dataset[name].values, wanted, name, path)
+        there = dataset["percentile"].values.tolist()
+        for percentile in request.percentiles:
+            if percentile not in there:
+                have = ", ".join(f"{p:g}" for p in there)
+                raise InputError(f"must hold percentile {percentile:g}, has {have}", file=path)
+        return Climatology(dataset.drop_vars("threshold").load(), path)
 
 
 class Seasons:
-    """Local percentiles of one snapshot after the other, each month read once while it lasts."""
+    """Local percentiles of one snapshot after the other, each month read once while it lasts.
+
+    The file is open while a month is read, no longer.
+    """
 
     def __init__(self, lat: Any, lon: Any, request: ClimatologyRequest | None) -> None:
         self._request = request

@@ -14,21 +14,21 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from exastorm.constants import KM_PER_DEGREE
 from exastorm.errors import InputError
 from exastorm.grid import great_circle_km
-from exastorm.labels.archive import checked_plan, snapshot_fields
+from exastorm.labels.archive import snapshot_fields
 from exastorm.labels.climatology import climatology_of
 from exastorm.labels.composition import cyclone_cells
 from exastorm.labels.cyclones.extent import storm_extent
 from exastorm.labels.cyclones.sc18_criteria import as_centers
-from exastorm.labels.cyclones.sc18_thresholds import KM_PER_DEGREE
 from exastorm.labels.explanation import Explained, Explanation
 from exastorm.labels.lifetimes import Lifetimes, follow_storms
 from exastorm.labels.masks import compose
 from exastorm.labels.moments import checked_place, step_of
+from exastorm.labels.plan import Plan, checked_plan
 from exastorm.labels.rule_sets import CycloneRules, ExplainsTracks, Fields, RiverRules, Verdict
 from exastorm.labels.settings import LabelSettings
-from exastorm.labels.snapshot import Plan
 from exastorm.physics.surroundings import Surroundings
 from exastorm.variables import CLASSES
 

@@ -12,10 +12,10 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from exastorm.constants import KM_PER_DEGREE
 from exastorm.grid import great_circle_km
 from exastorm.labels.archive import cut_blocks, snapshot_fields
 from exastorm.labels.cyclones.centers import CycloneCenter, center_table
-from exastorm.labels.cyclones.sc18_thresholds import KM_PER_DEGREE
 from exastorm.labels.explanation import Track
 from exastorm.labels.rule_sets import CycloneRules, ExplainsTracks
 from exastorm.physics.surroundings import Surroundings

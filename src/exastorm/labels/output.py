@@ -14,10 +14,10 @@ from exastorm.labels.blocks import Block, BlockFolder, read_array, read_block
 from exastorm.labels.composition import compose_snapshot
 from exastorm.labels.cyclones.extent import num_groups
 from exastorm.labels.masks import rule_attrs
+from exastorm.labels.plan import Plan
 from exastorm.labels.provenance import provenance
 from exastorm.labels.selection import select_storms, track_table
 from exastorm.labels.settings import LabelSettings
-from exastorm.labels.snapshot import Plan
 from exastorm.labels.storage import Layer, MapWriter, write_tracks
 from exastorm.physics.surroundings import Surroundings
 from exastorm.progress import track

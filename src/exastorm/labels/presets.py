@@ -5,12 +5,15 @@ source is `UNTUNED` and the labels come with a warning.
 """
 
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
 from exastorm.config import suggestion
 from exastorm.errors import InputError
+from exastorm.labels.cyclones.sc18_thresholds import PUBLISHED_SETS
+from exastorm.labels.settings import CYCLONE_SECTIONS, RIVER_SECTIONS, LabelSettings
 from exastorm.physics.surroundings import Surroundings
 
 UNTUNED = "untuned"
@@ -18,6 +21,7 @@ UNTUNED = "untuned"
 
 E3SM = "E3SM Diagnostics, pull request 824 (TempestExtremes at ne120 and ne30)"
 ULLRICH = "Ullrich et al. 2021, Geosci. Model Dev. 14, 5023"
+ERA5_SCRIPTS = "public scripts of TempestExtremes for ERA5 (with -30000; others have 400000 km2)"
 SC18 = "Kurth et al. 2018, label maker azrael417/ClimDeepLearn"
 
 
@@ -64,14 +68,24 @@ class Preset:
             place[name] = threshold.value
         return nested
 
-    def warnings(self, lat: Any, lon: Any) -> list[str]:
-        """What the user of this preset must know on this grid."""
+    def warnings(self, settings: LabelSettings, lat: Any, lon: Any) -> list[str]:
+        """What the user of this preset must know, with these settings on this grid.
+
+        Thresholds that the user has replaced, or of rule sets not used, are none of its business.
+        """
         spacing = Surroundings.of(np.asarray(lat), np.asarray(lon)).spacing_deg
         fine, coarse = self.spacing_deg
+        used = {
+            CYCLONE_SECTIONS.get(settings.cyclones),
+            RIVER_SECTIONS.get(settings.rivers),
+            "sc18_masks",
+        }
         told = [
             f"{path} = {threshold.value} is untuned for such data"
             for path, threshold in self.thresholds.items()
             if threshold.source == UNTUNED
+            and path.split(".")[0] in used
+            and attrgetter(path)(settings) == threshold.value
         ]
         if not fine <= spacing <= coarse:
             told.append(
@@ -101,7 +115,7 @@ TEMPEST_CAM = _given(
 def _labels(form: str, *, loose: bool) -> Preset:
     """A label set of the SC18 data."""
     about = f"SC18 data set, labels_{int(loose)}, in {form} form"
-    vorticity, rise, warmth = (0.1e-4, 100.0, 0.1) if loose else (1.6e-4, 400.0, 0.8)
+    vorticity, rise, warmth = PUBLISHED_SETS[0 if loose else -1]
     return Preset(
         about=about,
         spacing_deg=(0.2, 0.35),
@@ -153,8 +167,8 @@ PRESETS: dict[str, Preset] = {
             tempest_era5__min_thickness_fall_m=6.0,
             tempest_era5__core_radius_deg=6.5,
             tempest_rivers__max_laplacian=-20000.0,
-            tempest_rivers__min_area_km2=850000.0,
-        ),
+        )
+        | _given(ERA5_SCRIPTS, tempest_rivers__min_area_km2=850000.0),
     ),
     "labels-0": _labels("corrected", loose=False),
     "labels-0-exact": _labels("exact", loose=False),

@@ -7,8 +7,8 @@ from typing import Any
 import xarray as xr
 
 import exastorm
+from exastorm.labels.plan import Plan
 from exastorm.labels.settings import CYCLONE_SECTIONS, LabelSettings
-from exastorm.labels.snapshot import Plan
 from exastorm.physics.surroundings import Surroundings
 
 
@@ -33,6 +33,9 @@ def provenance(dataset: xr.Dataset, settings: LabelSettings, plan: Plan) -> dict
             settings.thresholds(cyclones=has_cyclones, rivers=has_rivers), sort_keys=True
         ),
     }
+    for name in ("preset", "preset_warnings"):
+        if name in dataset.attrs:
+            attrs[name] = dataset.attrs[name]
     if has_rivers and settings.rivers == "sc18":
         attrs["rule_set_rivers"] += f" {settings.sc18_rivers.form}"
     if settings.cyclones == "sc18" and has_cyclones:

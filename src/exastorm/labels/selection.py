@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from exastorm.labels.blocks import Block, BlockFolder, read_array
 from exastorm.labels.cyclones.centers import center_table
-from exastorm.labels.snapshot import Plan
+from exastorm.labels.plan import Plan
 
 Identities = NDArray[np.int64]
 

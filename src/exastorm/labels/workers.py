@@ -123,9 +123,8 @@ def _on_cluster(
         # Two a worker thread: one at work, one ready. Jobs may carry fields: never all at once.
         num_ahead = 2 * max(1, sum(client.nthreads().values()))
         first = [job for _, job in zip(range(num_ahead), waiting, strict=False)]
-        queue = distributed.as_completed(
-            [client.submit(_alone, call, *job, pure=False) for job in first]
-        )
+        begun = [client.submit(_alone, call, *job, pure=False) for job in first]
+        queue = distributed.as_completed(begun, loop=client.loop)
         try:
             for future in queue:
                 yield future.result()

@@ -22,8 +22,8 @@ import exastorm
 from exastorm.errors import InputError
 from exastorm.labels.archive import label_archive, snapshot_fields
 from exastorm.labels.climatology import Seasons, climatology_of
+from exastorm.labels.plan import Plan, make_plan
 from exastorm.labels.settings import CYCLONE_SECTIONS, RIVER_SECTIONS, LabelSettings
-from exastorm.labels.snapshot import Plan, make_plan
 from exastorm.performance.label_files import files_of, write_files
 from exastorm.performance.tempest_speed import tempest_figures
 from exastorm.physics.surroundings import Surroundings

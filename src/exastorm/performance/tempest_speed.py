@@ -87,7 +87,7 @@ def _commands(path: Path, folder: Path) -> dict[str, tuple[str, list[str]]]:
 def run_twice(program: Path, arguments: list[str], num_steps: int) -> tuple[float, float]:
     """CPU seconds of set-up and of each time step, from a run of one step and one of all."""
     one = _run(program, [*arguments, "--timestride", str(num_steps)])[0]
-    each = (_run(program, arguments)[0] - one) / (num_steps - 1)
+    each = max(0.0, (_run(program, arguments)[0] - one) / (num_steps - 1))
     return max(0.0, one - each), each
 
 

@@ -130,20 +130,34 @@ def ring(place: Vectors, num_points: int, distance_deg: float) -> Vectors:
     The first lies due west, the others follow clockwise seen from above; at a pole, where no
     direction is west, the first lies at longitude 0.
     """
-    x0, y0, z0 = (v[..., None] for v in place)
-    polar = np.abs(np.abs(z0) - 1.0) <= POLE_TOLERANCE
-    x1, y1 = np.where(polar, 1.0, y0), np.where(polar, 0.0, -x0)
-    scale = math.tan(distance_deg * math.pi / 180.0) / np.sqrt(x1 * x1 + y1 * y1)
-    x1, y1 = x1 * scale, y1 * scale
-    x2, y2, z2 = z0 * y1, -(z0 * x1), y0 * x1 - x0 * y1
-    angles = [2.0 * math.pi * k / num_points for k in range(num_points)]
-    cosine = np.array([math.cos(angle) for angle in angles])
-    sine = np.array([math.sin(angle) for angle in angles])
-    x = x0 + x1 * cosine + x2 * sine
-    y = y0 + y1 * cosine + y2 * sine
-    z = z0 + z2 * sine
-    size = np.sqrt(x * x + y * y + z * z)
-    return x / size, y / size, z / size
+    # Seen from the center of the Earth, a circle on the plane that touches it at the place is a
+    # circle on the sphere: the tangent of its distance is the radius on the plane.
+    west, north = _tangent_frame(place, math.tan(distance_deg * math.pi / 180.0))
+    bearings = [2.0 * math.pi * k / num_points for k in range(num_points)]
+    westward = np.array([math.cos(bearing) for bearing in bearings])
+    northward = np.array([math.sin(bearing) for bearing in bearings])
+    # A ring point half way between two grid points goes to one of them by its last bit, so the
+    # order of operations is that of TempestExtremes: the frame is stretched before it is turned,
+    # west is added before north.
+    x, y, z = (
+        up[..., None] + to_west[..., None] * westward + to_north[..., None] * northward
+        for up, to_west, to_north in zip(place, west, north, strict=True)
+    )
+    length = np.sqrt(x * x + y * y + z * z)
+    return x / length, y / length, z / length
+
+
+def _tangent_frame(place: Vectors, length: float) -> tuple[Vectors, Vectors]:
+    """Vectors (...) of a length that point west and north at places (...), unit vectors."""
+    x, y, z = place
+    # Toward longitude 0 where all directions are south, or north.
+    is_pole = np.abs(np.abs(z) - 1.0) <= POLE_TOLERANCE
+    west_x, west_y = np.where(is_pole, 1.0, y), np.where(is_pole, 0.0, -x)
+    stretch = length / np.sqrt(west_x * west_x + west_y * west_y)
+    west_x, west_y = west_x * stretch, west_y * stretch
+    # North is at right angles to west and up, and as long as west, since up has length 1.
+    north = west_y * z, -(west_x * z), west_x * y - west_y * x
+    return (west_x, west_y, np.zeros_like(west_x)), north
 
 
 def _weights(points: GridPoints, rows: Any, columns: Any, near: Index) -> FloatArray:

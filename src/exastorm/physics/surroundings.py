@@ -93,9 +93,12 @@ class Surroundings:
 
     @classmethod
     def of(cls, lat: Any, lon: Any) -> "Surroundings":
-        """The neighborhoods of a grid in the package schema."""
+        """The neighborhoods of a grid in the package schema; of the same grid, the same object.
+
+        So what is computed once for a grid can be kept with it.
+        """
         lat, lon = np.asarray(lat, dtype=np.float64), np.asarray(lon, dtype=np.float64)
-        return cls(lat, lon, is_global_in_longitude(lon))
+        return _surroundings(lat.tobytes(), lon.tobytes())
 
     @property
     def spacing_deg(self) -> float:
@@ -212,7 +215,8 @@ class Surroundings:
         num_steps = max(2, int(np.ceil(2 * radius_deg / self.spacing_deg)))
         distances = np.linspace(0.0, radius_deg, num_steps + 1)[1:]
         values = self.rings(row, column, distances, num_bearings).values(field)
-        return float((values.max(axis=0) - float(field[row, column])).min())
+        # A missing value is never the highest; a ray with none but those rises by no known amount.
+        return float((np.fmax.reduce(values, axis=0) - float(field[row, column])).min())
 
     def azimuthal_mean(
         self, field: Any, row: int, column: int, radius_deg: float, num_bins: int
@@ -222,13 +226,24 @@ class Surroundings:
         Circles rather than bins of cells: a bin narrower than the grid spacing is never empty.
 
         Returns:
-            Distances (num_bins,) of the bin centers, degrees, and the means (num_bins,).
+            Distances (num_bins,) of the bin centers, degrees, and the means (num_bins,) of what is
+            known there, NaN where nothing is.
         """
         distances: FloatArray = np.asarray(
             (np.arange(num_bins) + 0.5) * (radius_deg / num_bins), dtype=np.float64
         )
         circles = self.rings(row, column, distances, 32).values(field)
-        return distances, np.asarray(circles.mean(axis=1), dtype=np.float64)
+        known = np.isfinite(circles)
+        sums = np.where(known, circles, 0.0).sum(axis=1, dtype=np.float64)
+        with np.errstate(invalid="ignore"):
+            return distances, np.asarray(sums / known.sum(axis=1), dtype=np.float64)
+
+
+@lru_cache(maxsize=8)
+def _surroundings(lat: bytes, lon: bytes) -> Surroundings:
+    """The neighborhoods of a grid given by the bytes of its points."""
+    points = np.frombuffer(lat, dtype=np.float64), np.frombuffer(lon, dtype=np.float64)
+    return Surroundings(*points, is_global_in_longitude(points[1]))
 
 
 def _distance_deg(lat0: float, lat: FloatArray, dlon: FloatArray) -> FloatArray:

@@ -179,6 +179,9 @@ def test_lowering_can_be_switched_off(exponent, threshold):
         ({"min_vorticity_per_s": 0.0}, "min_vorticity_per_s must be positive, got 0.0"),
         ({"wind_slope_per_km": -1.0}, "wind_slope_per_km must be positive, got -1.0"),
         ({"max_latitude_deg": 91.0}, "max_latitude_deg must be at most 90, got 91.0"),
+        ({"min_pressure_rise_pa": float("nan")}, "min_pressure_rise_pa must be positive, got nan"),
+        ({"pressure_radius_deg": float("inf")}, "pressure_radius_deg must be at most 180, got inf"),
+        ({"max_core_distance_deg": 181.0}, "max_core_distance_deg must be at most 180, got 181"),
     ],
 )
 def test_wrong_rules(change, message):

@@ -213,6 +213,7 @@ def test_nothing_found_makes_no_track():
         ("min_wind_ms", -1.0),
         ("min_points", 0),
         ("max_latitude_deg", 91.0),
+        ("max_height_m", float("nan")),
         ("min_end_distance_deg", -1.0),
         ("min_length_deg", -1.0),
     ],

@@ -15,9 +15,9 @@ from exastorm.labels.cyclones.tempest import TempestCamRules, TempestEra5Rules
 from exastorm.physics.surroundings import Surroundings
 
 RULES = {
-    "era5": TempestEra5Rules(wind_radii=False),
-    "cam": TempestCamRules(wind_radii=False),
-    "cam_merge_equal": TempestCamRules(wind_radii=False, merge_equal=True),
+    "era5": TempestEra5Rules(),
+    "cam": TempestCamRules(),
+    "cam_merge_equal": TempestCamRules(merge_equal=True),
 }
 LAT, LON = regular_grid(181, 360)
 GRID = Surroundings.of(LAT, LON)
@@ -185,11 +185,6 @@ def test_heights_come_from_the_archive_or_the_package():
     assert center.surface_height_m == pytest.approx(200.0)
 
 
-def test_radii_of_winds_are_an_option():
-    (center,) = find(replace(HANDY, wind_radii=False))
-    assert np.isnan(center.radius_17_deg)
-
-
 def test_sub_grid_centers():
     fields = storm(15.3, 100.4)
     (on_grid,) = find(fields=fields)
@@ -244,7 +239,7 @@ def table_of(found, step_hours=6.0):
 
 def moving(num, **changes):
     """Candidates of a storm that drifts west by a degree in 6 hours."""
-    rules = replace(HANDY, wind_radii=False, **changes)
+    rules = replace(HANDY, **changes)
     return table_of([find(rules, storm(15.0, 130.0 - n)) for n in range(num)])
 
 
@@ -312,6 +307,8 @@ def test_explain_tells_every_criterion_the_nearest_minimum_first():
         ("wind_reach_deg", 0.0),
         ("core_search_deg", -1.0),
         ("merge_deg", -6.0),
+        ("pressure_radius_deg", float("inf")),
+        ("merge_deg", 181.0),
     ],
 )
 def test_impossible_thresholds_are_refused(rules, name, value):

@@ -188,6 +188,7 @@ def test_min_share_decides_the_mask_alone():
         ({"seed": -1}, "seed must not be negative, got -1"),
         ({"percentile": (80.0, 79.0, 90.0, 95.0, 99.0)}, "percentile must be lowest value, quart"),
         ({"percentile": (80.0, 94.0, 99.0)}, "percentile must be lowest value"),
+        ({"percentile": (0.8, 0.91, 0.94, 0.95, 0.99)}, "ascending between 1 and 100"),
         ({"half_width_deg": (0.0, 5.0, 10.0, 15.0, 20.0)}, "half_width_deg must be lowest value"),
         ({"min_area_km2": (1e6, 2e6, 3e6, 4e6, 6e8)}, "min_area_km2 must be lowest value"),
         ({"min_share": 0.0}, r"min_share must be in \(0, 1\], got 0"),

@@ -293,7 +293,9 @@ def test_explained_verdicts_agree_with_the_mask():
     ("change", "message"),
     [
         ({"moisture": "IWV"}, "moisture must be one of IVT, TMQV850, QV850, got 'IWV'"),
-        ({"percentile": 100.0}, "percentile must be between 0 and 100, got 100"),
+        ({"percentile": 100.0}, "percentile must be between 1 and 100, got 100"),
+        ({"percentile": 0.85}, "percentile must be between 1 and 100, got 0.85"),
+        ({"min_poleward_kg_m_s": float("nan")}, "min_poleward_kg_m_s must be a number, got nan"),
         ({"min_coherent_share": 1.2}, r"min_coherent_share must be in \[0, 1\], got 1.2"),
         ({"max_spread_deg": 0.0}, r"max_spread_deg must be in \(0, 180\], got 0"),
         ({"max_axis_angle_deg": 190.0}, r"max_axis_angle_deg must be in \(0, 180\], got 190"),

@@ -237,6 +237,7 @@ def test_explain_where_there_is_no_ridge_gives_the_lowest_value():
         ({"max_laplacian": 5.0}, "max_laplacian must be negative"),
         ({"min_lat_deg": 90.0}, "min_lat_deg must be in"),
         ({"min_area_km2": -1.0}, "min_area_km2 must not be negative"),
+        ({"min_area_km2": float("nan")}, "min_area_km2 must not be negative, got nan"),
         ({"edges": "soft"}, "edges must be 'tempest' or 'corrected', got 'soft'"),
     ],
 )

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from exastorm.constants import KM_PER_DEGREE
 from exastorm.grid import great_circle_km
 from exastorm.labels.cyclones.centers import NAN, CycloneCenter
 from exastorm.labels.cyclones.low_wind import choose_wind, low_wind
@@ -30,7 +31,7 @@ from exastorm.labels.cyclones.sc18_criteria import (
     is_cyclone,
     latitude_check,
 )
-from exastorm.labels.cyclones.sc18_thresholds import KM_PER_DEGREE, PUBLISHED_SETS, Sc18Thresholds
+from exastorm.labels.cyclones.sc18_thresholds import PUBLISHED_SETS, Sc18Thresholds
 from exastorm.labels.cyclones.wind_radii import wind_radii_deg
 from exastorm.labels.rule_sets import FieldPlan, Fields, TrackVerdict, Verdict
 from exastorm.linking.points import PointLinker
@@ -68,16 +69,17 @@ class Sc18CycloneRules(Sc18Thresholds):
 
     def select(self, centers: pd.DataFrame) -> NDArray[np.int64]:
         """Number of the storm of each center; of two that are too close, the deepest counts."""
+        found = as_centers(centers)
+        steps, hours = centers["step"].to_numpy(), centers["hour"].to_numpy()
+        meets = np.flatnonzero([is_cyclone(one, self) for one in found])
         ids = np.full(len(centers), -1, dtype=np.int64)
-        linker = PointLinker()
-        meets = np.array(
-            [is_cyclone(center, self) for center in as_centers(centers)], dtype=bool
-        ).reshape(-1)
-        reach = self._reach_deg(centers)
-        for _, here in centers[meets].groupby("step", sort=True):
-            kept = here.index[apart(as_centers(here), reach)]
-            places = centers.loc[kept]
-            ids[kept] = linker.link(float(places["hour"].iloc[0]), places["lat"], places["lon"])
+        linker, reach = PointLinker(), self._reach_deg(centers)
+        # Plain arrays: a table's own grouping copies its attributes for every group.
+        for here in np.split(meets, np.flatnonzero(np.diff(steps[meets])) + 1):
+            if here.size:
+                kept = here[apart([found[n] for n in here.tolist()], reach)]
+                lat, lon = ([getattr(found[n], k) for n in kept.tolist()] for k in ("lat", "lon"))
+                ids[kept] = linker.link(float(hours[kept[0]]), lat, lon)
         return ids
 
     def members(self) -> list["Sc18CycloneRules"]:
@@ -102,7 +104,10 @@ class Sc18CycloneRules(Sc18Thresholds):
             self, min_vorticity_per_s=EXPLAINED_VORTICITY_PER_S, max_latitude_deg=90.0
         )
         near: dict[tuple[int, int], tuple[float, Verdict]] = {}
-        for row, column in vorticity_maxima(diagnosed.turning, grid, everywhere):
+        maxima = vorticity_maxima(diagnosed.turning, grid, everywhere)
+        # Those that `find` looks at come first: of two at one minimum it takes one of them.
+        maxima.sort(key=lambda place: abs(grid.lat[place[0]]) > self.max_latitude_deg)
+        for row, column in maxima:
             place = grid.lowest_within(diagnosed.pressure, row, column, self.core_reach_deg(grid))
             at = float(grid.lat[place[0]]), float(grid.lon[place[1]])
             away = float(great_circle_km(*at, lat, lon)) / KM_PER_DEGREE
@@ -215,7 +220,7 @@ def measure_center(
     fall_m = NAN
     if diagnosed.shallow is not None:
         thickest = grid.lowest_within(diagnosed.shallow, *place, reach)
-        fall_m = grid.weakest_rise(diagnosed.shallow, *thickest, rules.thickness_radius_deg)
+        fall_m = _known(grid.weakest_rise(diagnosed.shallow, *thickest, rules.thickness_radius_deg))
     pressure = diagnosed.pressure
     return CycloneCenter(
         *place,
@@ -224,7 +229,7 @@ def measure_center(
         float(pressure[place]),
         grid.weakest_rise(pressure, *place, rules.pressure_radius_deg),
         vorticity_per_s,
-        grid.weakest_rise(diagnosed.cold, *warmest, rules.warm_core_radius_deg),
+        _known(grid.weakest_rise(diagnosed.cold, *warmest, rules.warm_core_radius_deg)),
         fall_m,
         grid.highest_value(diagnosed.wind, *place, rules.vorticity_radius_deg),
         NAN,
@@ -259,3 +264,8 @@ def _is_minimum(field: Any, grid: Surroundings, place: tuple[int, int]) -> bool:
     The lowest cell within a radius is none where the field goes on falling outside.
     """
     return not np.any(field[grid.touching(*place)] < field[place])
+
+
+def _known(fall: float) -> float:
+    """A fall that missing values hide counts as none; NaN is kept for fields that are not there."""
+    return 0.0 if np.isnan(fall) else fall

@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 
+from exastorm.constants import KM_PER_DEGREE
 from exastorm.grid import great_circle_km
 from exastorm.labels.cyclones.centers import CycloneCenter
-from exastorm.labels.cyclones.sc18_thresholds import KM_PER_DEGREE, Sc18Thresholds
+from exastorm.labels.cyclones.sc18_thresholds import Sc18Thresholds
 from exastorm.labels.rule_sets import Check
 
 

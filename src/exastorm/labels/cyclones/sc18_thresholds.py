@@ -10,13 +10,10 @@ from typing import Self
 
 import numpy as np
 
-from exastorm.constants import EARTH_RADIUS_KM
+from exastorm.constants import KM_PER_DEGREE
 from exastorm.physics.surroundings import Surroundings
 
-KM_PER_DEGREE = EARTH_RADIUS_KM * np.pi / 180.0
-"""Length of a degree of a great circle, km."""
-
-SC18_SPACING_DEG = 0.2708
+SC18_SPACING_DEG = float(np.sqrt(180.0 / 767.0 * 360.0 / 1152.0))
 """Square root of 0.23468 x 0.3125 degrees, the grid that the thresholds were published for."""
 
 PUBLISHED_SETS: tuple[tuple[float, float, float], ...] = (
@@ -88,8 +85,10 @@ class Sc18Thresholds:
             value = getattr(self, name)
             if isinstance(value, bool):
                 continue
-            if value < 0 or (value == 0 and name not in may_be_zero):
+            if not value >= 0 or (value == 0 and name not in may_be_zero):
                 raise ValueError(f"{name} must be positive, got {value}")
+            if name.endswith(("radius_deg", "distance_deg")) and value > 180:
+                raise ValueError(f"{name} must be at most 180, got {value}")
         if self.max_latitude_deg > 90:
             raise ValueError(f"max_latitude_deg must be at most 90, got {self.max_latitude_deg}")
 
@@ -102,8 +101,11 @@ class Sc18Thresholds:
 
         The wind is never lowered below a tenth of the published one.
         """
-        ratio = min(1.0, SC18_SPACING_DEG / spacing_deg)
-        coarser_km = max(0.0, spacing_deg - SC18_SPACING_DEG) * KM_PER_DEGREE
+        # A thousandth coarser is that grid with rounded coordinates.
+        if spacing_deg <= 1.001 * SC18_SPACING_DEG:
+            return self
+        ratio = SC18_SPACING_DEG / spacing_deg
+        coarser_km = (spacing_deg - SC18_SPACING_DEG) * KM_PER_DEGREE
         warmth = ratio**self.warm_core_exponent
         return replace(
             self,

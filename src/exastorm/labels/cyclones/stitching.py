@@ -56,6 +56,8 @@ class StitchRules:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.min_points < 1:
             raise ValueError(f"min_points must be at least 1, got {self.min_points}")
+        if np.isnan(self.max_height_m):
+            raise ValueError(f"max_height_m must be a number, got {self.max_height_m}")
         if not 0 < self.max_latitude_deg <= 90:
             raise ValueError(f"max_latitude_deg must lie in (0, 90], got {self.max_latitude_deg}")
 

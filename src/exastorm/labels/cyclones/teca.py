@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from exastorm.constants import EARTH_RADIUS_KM
+from exastorm.constants import KM_PER_DEGREE
 from exastorm.grid import great_circle_km
 from exastorm.labels.cyclones.centers import NAN, CycloneCenter
 from exastorm.labels.cyclones.low_wind import choose_wind
@@ -139,6 +139,10 @@ class TecaRules:
         ids[kept] = link_candidates(chosen, self._strong(chosen), self._limits)
         return ids
 
+    def lasting_hours(self) -> float:
+        """How long a track must last to count."""
+        return 24.0 * self.min_duration_days
+
     def longest_gap_hours(self) -> float:
         """A track goes on at the next snapshot, or not at all."""
         return self.max_step_hours
@@ -194,7 +198,7 @@ class TecaRules:
     ) -> list[Verdict]:
         """Verdicts on the vorticity maxima near a place; the last three are asked of its track."""
         km = great_circle_km(grid.lat[:, None], grid.lon[None, :], lat, lon)
-        away = np.degrees(km / EARTH_RADIUS_KM)
+        away = km / KM_PER_DEGREE
         search = self._search(fields, grid)
         maxima = search.maxima(EXPLAINED_VORTICITY_PER_S, away <= within_deg)
         verdicts = []

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from exastorm.constants import EARTH_RADIUS_KM
+from exastorm.constants import KM_PER_DEGREE
 from exastorm.grid import great_circle_km
 from exastorm.labels.cyclones.low_wind import low_wind
 from exastorm.labels.cyclones.subgrid import subgrid_minimum
@@ -180,7 +180,7 @@ class CorrectedSearch:
         """Whether any of other points (rows, columns) lies in the disc round a point."""
         lat, lon = self.grid.lat, self.grid.lon
         km = great_circle_km(lat[place[0]], lon[place[1]], lat[others[0]], lon[others[1]])
-        degrees = np.degrees(km / EARTH_RADIUS_KM)
+        degrees = km / KM_PER_DEGREE
         return bool(np.any(degrees <= self._radius_deg + TOLERANCE_DEG))
 
     def highest_wind(self, row: int, column: int) -> float:
@@ -197,7 +197,7 @@ class CorrectedSearch:
             return Low(row, column, lat, lon, value, float("nan"), 0.0, False)
         lat, lon, value = subgrid_minimum(pressure, self.grid, *place)
         here, there = (self.grid.lat[row], self.grid.lon[column]), (lat, lon)
-        distance = float(np.degrees(great_circle_km(*here, *there) / EARTH_RADIUS_KM))
+        distance = float(great_circle_km(*here, *there) / KM_PER_DEGREE)
         rise = self.grid.weakest_rise(pressure, *place, self.reach.pressure_deg)
         return Low(*place, lat, lon, value, distance, rise, True)
 

@@ -88,6 +88,10 @@ class TempestRules(TempestThresholds):
         numbers[meets] = track_numbers(stitch(kept, self.tracks), len(kept))
         return numbers
 
+    def lasting_hours(self) -> float:
+        """How long a track must last to count."""
+        return self.tracks.min_hours
+
     def longest_gap_hours(self) -> float:
         """How much later the next point of a track may come."""
         return self.tracks.max_gap_hours

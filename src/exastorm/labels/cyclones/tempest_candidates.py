@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exastorm.constants import EARTH_RADIUS_KM, STANDARD_GRAVITY
+from exastorm.constants import KM_PER_DEGREE, STANDARD_GRAVITY
 from exastorm.grid import great_circle_km
 from exastorm.labels.cyclones.centers import NAN, CycloneCenter
 from exastorm.labels.cyclones.closed_contours import (
@@ -36,9 +36,6 @@ from exastorm.labels.rule_sets import Check, Fields, Verdict
 from exastorm.land import terrain_height_m
 from exastorm.linking.pointers import angle_deg
 from exastorm.physics.surroundings import Surroundings
-
-KM_PER_DEGREE = EARTH_RADIUS_KM * np.pi / 180.0
-"""Length of a degree of a great circle, km."""
 
 RADIUS_COLUMNS = tuple(name for name in CycloneCenter._fields if name.startswith("radius_"))
 """Columns of the radii of winds, in the order of `wind_radii_deg`."""
@@ -140,9 +137,7 @@ class TempestSnapshot:
             lat, lon, lowest = subgrid_minimum(self.pressure, grid, *place)
         rise, fall = strengths
         measured: dict[str, Any] = {rules.core_column: fall}
-        if rules.wind_radii:
-            radii = wind_radii_deg(wind, grid, place)
-            measured |= dict(zip(RADIUS_COLUMNS, radii, strict=True))
+        measured |= dict(zip(RADIUS_COLUMNS, wind_radii_deg(wind, grid, place), strict=True))
         disc = self._walked.disc(place, rules.wind_reach_deg, angle_deg)
         return CycloneCenter(
             *place,

@@ -36,8 +36,6 @@ class TempestThresholds:
     sub_grid: bool = False
     """Whether centers and their pressure are those of a quadratic surface through the grid points
     around; otherwise those of the grid point, as TempestExtremes has them."""
-    wind_radii: bool = True
-    """Whether the radii of winds are measured."""
     tracks: StitchRules = field(default_factory=StitchRules)
     """How candidates become tracks."""
 
@@ -49,13 +47,16 @@ class TempestThresholds:
     """What that strength is, in words."""
 
     def __post_init__(self) -> None:
-        positive = ("min_pressure_rise_pa", "pressure_radius_deg", "core_radius_deg")
-        for name in (*positive, "wind_reach_deg"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if not self.min_pressure_rise_pa > 0:
+            raise ValueError(
+                f"min_pressure_rise_pa must be positive, got {self.min_pressure_rise_pa}"
+            )
+        for name in ("pressure_radius_deg", "core_radius_deg", "wind_reach_deg"):
+            if not 0 < getattr(self, name) <= 180:
+                raise ValueError(f"{name} must be in (0, 180], got {getattr(self, name)}")
         for name in ("core_search_deg", "merge_deg"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+            if not 0 <= getattr(self, name) <= 180:
+                raise ValueError(f"{name} must be in [0, 180], got {getattr(self, name)}")
 
     @property
     def min_core_fall(self) -> float:

@@ -44,7 +44,7 @@ def wind_radii_deg(
     Returns:
         A radius for each speed, between two distances of the profile interpolated linearly; 0
         where the profile never reaches the speed, `search_radius_deg` where it does not fall
-        below it.
+        below it, NaN where no wind is known.
     """
     distance, profile = grid.azimuthal_mean(wind, *place, search_radius_deg, num_bins)
     return tuple(_outer_radius(distance, profile, v, search_radius_deg) for v in speeds_ms)
@@ -57,6 +57,10 @@ def _outer_radius(
     search_radius_deg: float,
 ) -> float:
     """Where a profile, outside its peak, first falls below a speed."""
+    known = np.isfinite(profile)
+    distance, profile = distance[known], profile[known]
+    if profile.size == 0:
+        return float("nan")
     peak = int(profile.argmax())
     if not profile[peak] >= speed_ms:
         return 0.0

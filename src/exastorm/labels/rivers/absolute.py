@@ -17,15 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exastorm.grid import cell_areas_km2
-from exastorm.labels.rivers.nearby import objects_near
+from exastorm.labels.rivers.nearby import highest_near, objects_near
+from exastorm.labels.rivers.object_cells import may_reach
 from exastorm.labels.rivers.shape import Shape, measure_object
 from exastorm.labels.rule_sets import Check, FieldPlan, Fields, Rivers, Verdict
 from exastorm.labels.transport import moisture_fields, moisture_values
 from exastorm.physics.surroundings import Surroundings
-from exastorm.regions import Labels, RegionBox, keep_regions, label_regions, num_cells, region_boxes
-
-KM_PER_DEGREE = 111.2
-"""Length of a degree of latitude, km, rounded up."""
+from exastorm.regions import Labels, RegionBox, keep_regions, label_regions, region_boxes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +41,8 @@ class AbsoluteRiverRules:
     max_width_km: float = 1000.0
     """Greatest width of a river, km (Ralph et al. 2004)."""
     min_lat_deg: float = 20.0
-    """Cells nearer to the equator belong to no river, degrees of latitude (SCAFET, Nellikkattil
-    et al. 2024, Geosci. Model Dev. 17; the papers above look at regions outside the tropics)."""
+    """Cells nearer to the equator belong to no river, degrees of latitude (the code of
+    SCAFET; the papers above look at regions outside the tropics)."""
 
     def __post_init__(self) -> None:
         if self.moisture not in ("IVT", "IWV"):
@@ -119,11 +117,10 @@ class AbsoluteRiverRules:
             verdicts.append(self._verdict("moist object", grid, cell, most, objects.shape(index)))
         if verdicts:
             return verdicts
-        everything = np.ones(values.shape, dtype=np.int32)
-        for place in objects_near(everything, grid, lat, lon, within_deg).values():
-            cell = grid.lowest_within(-values, *place, within_deg)
-            verdicts.append(self._verdict("moistest cell", grid, cell, float(values[cell]), None))
-        return verdicts
+        return [
+            self._verdict("moistest cell", grid, cell, float(values[cell]), None)
+            for cell in highest_near(values, grid, lat, lon, within_deg)
+        ]
 
     def _verdict(
         self, what: str, grid: Surroundings, cell: tuple[int, int], most: float, shape: Shape | None
@@ -172,10 +169,8 @@ class _Objects:
         return cls(labels, num, boxes, grid, cell_areas_km2(grid.lat, grid.lon))
 
     def may_reach(self, length_km: float) -> NDArray[np.bool_]:
-        """Which objects (num,) have cells enough to be so long, one diagonal after the other."""
-        diagonal = np.hypot(np.diff(self.grid.lat).max(), np.diff(self.grid.lon).max())
-        reach_km = num_cells(self.labels, self.num) * diagonal * KM_PER_DEGREE
-        return np.asarray(reach_km >= length_km)
+        """Which objects (num,) have cells enough to be so long."""
+        return may_reach(self.labels, self.num, self.grid, length_km)
 
     def shape(self, index: int) -> Shape:
         """Measures of one object."""

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from exastorm.grid import cell_areas_km2
 from exastorm.labels.rivers.bard_members import Members, Spread, check_spread, draw_members
 from exastorm.labels.rivers.level_sets import LevelSets
-from exastorm.labels.rivers.nearby import objects_near
+from exastorm.labels.rivers.nearby import Cell, highest_near, objects_near
 from exastorm.labels.rivers.sc18 import damping
 from exastorm.labels.rule_sets import Check, FieldPlan, Fields, Rivers, Verdict
 from exastorm.labels.transport import (
@@ -68,7 +68,7 @@ class BardRules:
             raise ValueError(f"num_members must be at least 2, got {self.num_members}")
         if self.seed < 0:
             raise ValueError(f"seed must not be negative, got {self.seed}")
-        check_spread("percentile", self.percentile, 0.0, 100.0)
+        check_spread("percentile", self.percentile, 1.0, 100.0)
         check_spread("half_width_deg", self.half_width_deg, 0.0, 90.0)
         check_spread("min_area_km2", self.min_area_km2, 0.0, 5.2e8)
         if not 0 < self.min_share <= 1:
@@ -112,7 +112,8 @@ class BardRules:
         """Verdicts on the moist objects near a place, the nearest first.
 
         Objects are regions that half as many members as a river needs find moist, whatever their
-        size; a river inside is judged by its most agreed cell.
+        size; a river inside is judged by its most agreed cell. Where there are none, the verdict is
+        on the cell that most members find moist.
         """
         areas = cell_areas_km2(grid.lat, grid.lon)
         transport, members = moisture_values(fields, self.moisture), self.thresholds
@@ -120,18 +121,23 @@ class BardRules:
         no_area = members._replace(min_area_km2=np.zeros(self.num_members))
         moist = _share(transport, grid, areas, no_area)
         labels, _ = label_regions(moist >= 0.5 * self.min_share, wrap=grid.wraps)
-        verdicts = []
-        for index, (row, column) in objects_near(labels, grid, lat, lon, within_deg).items():
-            inside = labels == index
+
+        def verdict(what: str, cell: Cell, inside: Any) -> Verdict:
             checks = (
                 self._check("find it moist", moist[inside]),
                 self._check("find it moist and large", large[inside]),
             )
-            place = float(grid.lat[row]), float(grid.lon[column])
-            verdicts.append(Verdict("moist object", *place, checks))
-        return verdicts
+            return Verdict(what, float(grid.lat[cell[0]]), float(grid.lon[cell[1]]), checks)
 
-    def _check(self, what: str, share: NDArray[np.float32]) -> Check:
+        near = objects_near(labels, grid, lat, lon, within_deg)
+        if near:
+            return [verdict("moist object", cell, labels == n) for n, cell in near.items()]
+        return [
+            verdict("moistest cell", cell, cell)
+            for cell in highest_near(moist, grid, lat, lon, within_deg)
+        ]
+
+    def _check(self, what: str, share: Any) -> Check:
         most = share.max()
         passed = bool(most >= np.float32(self.min_share))
         return Check(f"share of members that {what}, 1", float(most), self.min_share, passed)

@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from exastorm.physics.surroundings import Surroundings
-from exastorm.regions import Labels, RegionBox
+from exastorm.labels.rivers.object_cells import ObjectCells
 
 FloatArray = NDArray[np.float64]
 
@@ -33,8 +32,12 @@ class Directions(NamedTuple):
     poleward: float
 
 
+UNKNOWN = Directions(float("nan"), float("nan"), float("nan"))
+"""Of what is no object."""
+
+
 def measure_directions(
-    cells: "ObjectCells", east: Any, north: Any, max_spread_deg: float
+    cells: ObjectCells, east: Any, north: Any, max_spread_deg: float
 ) -> Directions:
     """Measure the directions of the transport of one object.
 
@@ -57,48 +60,6 @@ def measure_directions(
         float(weight[coherent].sum()),
         float((north * np.sign(cells.lat) * weight).sum()),
     )
-
-
-class ObjectCells(NamedTuple):
-    """The cells of one object.
-
-    Attributes:
-        row: Row of each, (N,).
-        column: Column of each, (N,).
-        lat: Latitude, degrees, (N,).
-        lon: Longitude east of the first column of the object, degrees, (N,).
-        area_km2: Area, km2, (N,).
-    """
-
-    row: NDArray[np.intp]
-    column: NDArray[np.intp]
-    lat: FloatArray
-    lon: FloatArray
-    area_km2: FloatArray
-
-
-def cells_of(
-    labels: Labels, index: int, box: RegionBox, grid: Surroundings, cell_areas_km2: Any
-) -> ObjectCells:
-    """The cells of an object.
-
-    Neither a roll in longitude nor a mirrored hemisphere changes their order and numbers.
-
-    Args:
-        labels: Labels (H, W) as `exastorm.regions.label_regions` gives them.
-        index: Label of the object.
-        box: Its box, from `exastorm.regions.region_boxes`.
-        grid: The grid it is on.
-        cell_areas_km2: Cell areas (H, W) of `exastorm.grid`.
-    """
-    rows, columns = (part.ravel() for part in box.indices(grid.lon.size))
-    if abs(grid.lat[rows[-1]]) > abs(grid.lat[rows[0]]):
-        rows = rows[::-1]
-    i, j = np.nonzero(labels[rows[:, None], columns] == index)
-    even = np.arange(columns.size) * (360.0 / grid.lon.size)
-    lon = even if grid.wraps else grid.lon[columns] - grid.lon[columns[0]]
-    areas = cell_areas_km2[rows[i], columns[j]]
-    return ObjectCells(rows[i], columns[j], grid.lat[rows[i]], np.asarray(lon[j]), areas)
 
 
 def _carried(

@@ -17,9 +17,9 @@ import numpy as np
 
 from exastorm.errors import InputError
 from exastorm.labels.climatology import ClimatologyRequest, percentile_field
-from exastorm.labels.rivers.directions import Directions
-from exastorm.labels.rivers.nearby import objects_near
-from exastorm.labels.rivers.shape import Shape
+from exastorm.labels.rivers.directions import UNKNOWN, Directions
+from exastorm.labels.rivers.nearby import Cell, highest_near, objects_near
+from exastorm.labels.rivers.shape import UNMEASURED, Shape
 from exastorm.labels.rivers.transport_objects import TransportObjects
 from exastorm.labels.rule_sets import Check, FieldPlan, Fields, Rivers, Verdict
 from exastorm.labels.transport import (
@@ -60,7 +60,10 @@ class GuanWaliserRules:
     percentile: float = 85.0
     """Local seasonal percentile that transport must reach, percent (Guan and Waliser 2015)."""
     climatology: str | None = None
-    """File with the percentiles, made before from a longer archive; unset: from the archive."""
+    """File with the percentiles, made before from a longer archive; unset: from the archive. Python
+    makes one: `from exastorm.labels.climatology import seasonal_percentiles`, then
+    `seasonal_percentiles(exastorm.open("longer/*.nc"), "IVT", (85.0,)).save("longer.nc")`, for soft
+    labels with (85.0, 87.5, 90.0, 92.5, 95.0)."""
     min_transport_kg_m_s: float = 100.0
     """Least transport, kg m-1 s-1 (Guan and Waliser 2015). Of TMQV850 as it is, of QV850 divided by
     2465 kg m-2; both untuned."""
@@ -81,8 +84,11 @@ class GuanWaliserRules:
 
     def __post_init__(self) -> None:
         check_moisture(self.moisture)
-        if not 0 < self.percentile < 100:
-            raise ValueError(f"percentile must be between 0 and 100, got {self.percentile}")
+        # Below 1 it is nearly always a share by mistake: 0.85 for 85.
+        if not 1 <= self.percentile < 100:
+            raise ValueError(f"percentile must be between 1 and 100, got {self.percentile}")
+        if np.isnan(self.min_poleward_kg_m_s):
+            raise ValueError("min_poleward_kg_m_s must be a number, got nan")
         if not 0 <= self.min_coherent_share <= 1:
             raise ValueError(f"min_coherent_share must be in [0, 1], got {self.min_coherent_share}")
         for name in ("max_spread_deg", "max_axis_angle_deg"):
@@ -159,24 +165,35 @@ class GuanWaliserRules:
     def explain(
         self, fields: Fields, grid: Surroundings, lat: float, lon: float, within_deg: float
     ) -> list[Verdict]:
-        """Verdicts on the objects of strong transport near a place, the nearest first."""
+        """Verdicts on the objects of strong transport near a place, the nearest first.
+
+        Where there are none, on the cell whose transport is highest over its threshold.
+        """
         objects = self._objects(fields, grid)
+
+        def verdict(
+            what: str, cell: Cell, strongest: int, flow: Directions | None, shape: Shape
+        ) -> Verdict:
+            value = float(objects.transport.flat[strongest])
+            threshold = float(objects.threshold.flat[strongest])
+            named = f"{self.moisture} at the strongest cell, {VARIABLES[self.moisture].units}"
+            intensity = Check(named, value, threshold, value >= threshold)
+            checks = intensity, *self._flow_checks(flow), *self._shape_checks(shape, flow)
+            return Verdict(what, float(grid.lat[cell[0]]), float(grid.lon[cell[1]]), checks)
+
         verdicts = []
-        for index, (row, column) in objects_near(
-            objects.labels, grid, lat, lon, within_deg
-        ).items():
-            strongest = np.where(objects.labels == index, objects.transport, -np.inf).argmax()
-            intensity = Check(
-                f"{self.moisture} at the strongest cell, {VARIABLES[self.moisture].units}",
-                float(objects.transport.flat[strongest]),
-                float(objects.threshold.flat[strongest]),
-                True,
-            )
-            flow = objects.directions(index, self.max_spread_deg)
-            later = *self._flow_checks(flow), *self._shape_checks(objects.shape(index), flow)
-            place = float(grid.lat[row]), float(grid.lon[column])
-            verdicts.append(Verdict("object of strong transport", *place, (intensity, *later)))
-        return verdicts
+        for index, cell in objects_near(objects.labels, grid, lat, lon, within_deg).items():
+            strongest = int(np.where(objects.labels == index, objects.transport, -np.inf).argmax())
+            measured = objects.directions(index, self.max_spread_deg), objects.shape(index)
+            verdicts.append(verdict("object of strong transport", cell, strongest, *measured))
+        if verdicts:
+            return verdicts
+        flow = UNKNOWN if objects.knows_directions else None
+        over = objects.transport / objects.threshold
+        return [
+            verdict("strongest cell", cell, cell[0] * grid.lon.size + cell[1], flow, UNMEASURED)
+            for cell in highest_near(over, grid, lat, lon, within_deg)
+        ]
 
     def _objects(self, fields: Fields, grid: Surroundings) -> TransportObjects:
         name = percentile_field(self.moisture, self.percentile)

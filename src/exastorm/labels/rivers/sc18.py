@@ -12,6 +12,7 @@ north-south extent of the bounding box for the length, which rejects rivers that
 one measure that does not change when a river is turned serves both.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
@@ -19,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exastorm.grid import cell_areas_km2, great_circle_km
-from exastorm.labels.cyclones.sc18_thresholds import KM_PER_DEGREE
+from exastorm.labels.rivers.nearby import Cell, highest_near, objects_near
+from exastorm.labels.rivers.object_cells import may_reach
 from exastorm.labels.rule_sets import Check, FieldPlan, Fields, Rivers, Verdict
 from exastorm.physics.surroundings import Surroundings
 from exastorm.regions import (
@@ -91,42 +93,42 @@ class Sc18RiverRules:
     def explain(
         self, fields: Fields, grid: Surroundings, lat: float, lon: float, within_deg: float
     ) -> list[Verdict]:
-        """Verdicts on the moist objects near a place, the nearest first."""
+        """Verdicts on the moist objects near a place, the nearest first.
+
+        Where there are none, on the cell near it with the most damped water.
+        """
         # The small ones are measured, too.
         objects = find_objects(fields["TMQ"], grid, replace(self, min_length_km=1e-3))
-        distance = great_circle_km(grid.lat[:, None], grid.lon[None, :], lat, lon) / KM_PER_DEGREE
-        near: dict[int, tuple[float, int]] = {}
-        inside = np.flatnonzero((objects.labels > 0) & (distance <= within_deg))
-        for cell in inside[np.argsort(distance.ravel()[inside], kind="stable")].tolist():
-            near.setdefault(int(objects.labels.ravel()[cell]) - 1, (distance.flat[cell], cell))
-        return [self._verdict(objects, n, fields, grid, cell) for n, (_, cell) in near.items()]
+        water = damping(grid.lat, self.tropics_sigma_deg)[:, None] * fields["TMQ"]
 
-    def _verdict(
-        self, objects: "MoistObjects", n: int, fields: Fields, grid: Surroundings, cell: int
-    ) -> Verdict:
-        row, column = np.unravel_index(cell, objects.labels.shape)
-        factor = float(damping(grid.lat[row], self.tropics_sigma_deg))
-        water = factor * float(fields["TMQ"][row, column])
-        length, area = float(objects.length_km[n]), float(objects.area_km2[n])
+        def verdict(what: str, cell: Cell, is_moist: bool, shape: tuple[Check, Check]) -> Verdict:
+            named = "damped precipitable water, kg m-2"
+            moist = Check(named, float(water[cell]), self.min_water_kg_m2, is_moist, ">")
+            return Verdict(
+                what, float(grid.lat[cell[0]]), float(grid.lon[cell[1]]), (moist, *shape)
+            )
+
+        near = objects_near(objects.labels, grid, lat, lon, within_deg)
+        if near:
+            return [
+                verdict("moist object", cell, True, self._shape_checks(objects.only(index)))
+                for index, cell in near.items()
+            ]
+        return [
+            verdict("moistest cell", cell, False, self._shape_checks(objects.none()))
+            for cell in highest_near(water, grid, lat, lon, within_deg)
+        ]
+
+    def _shape_checks(self, one: "MoistObjects") -> tuple[Check, Check]:
+        """The criteria for the shape of one object."""
+        length_km, area_km2 = one.length_km[0], one.area_km2[0]
+        width_km = float(area_km2 / length_km) if length_km > 0 else math.nan
+        is_long, is_narrow = bool(self.long_enough(one)[0]), bool(self.narrow_enough(one)[0])
         what = "N-S extent" if self.form == "exact" else "length"
-        checks = (
-            Check("damped precipitable water, kg m-2", water, self.min_water_kg_m2, True, ">"),
-            Check(
-                "extent, km",
-                float(objects.extent_km[n]),
-                self.min_length_km,
-                bool(self.long_enough(objects)[n]),
-                ">",
-            ),
-            Check(
-                f"area over {what}, km",
-                area / length if length > 0 else float("nan"),
-                self.max_width_km,
-                bool(self.narrow_enough(objects)[n]),
-                "<",
-            ),
+        return (
+            Check("extent, km", float(one.extent_km[0]), self.min_length_km, is_long, ">"),
+            Check(f"area over {what}, km", width_km, self.max_width_km, is_narrow, "<"),
         )
-        return Verdict("moist object", float(grid.lat[row]), float(grid.lon[column]), checks)
 
 
 class MoistObjects(NamedTuple):
@@ -144,6 +146,17 @@ class MoistObjects(NamedTuple):
     area_km2: NDArray[np.float64]
     length_km: NDArray[np.float64]
     extent_km: NDArray[np.float64]
+
+    def only(self, index: int) -> "MoistObjects":
+        """The measures of the object with a label."""
+        here = slice(index - 1, index)
+        return MoistObjects(
+            self.labels, self.area_km2[here], self.length_km[here], self.extent_km[here]
+        )
+
+    def none(self) -> "MoistObjects":
+        """The measures of what is no object."""
+        return MoistObjects(self.labels, *(np.full((3, 1), np.nan)))
 
 
 def damping(lat: Any, sigma_deg: float) -> NDArray[np.float64]:
@@ -168,9 +181,7 @@ def find_objects(tmq: Any, grid: Surroundings, rules: Sc18RiverRules) -> MoistOb
     wrap = grid.wraps and not exact
     labels, num = label_regions(moist, wrap=wrap, connectivity=4)
     sizes = num_cells(labels, num)
-    # Cells in a chain are at most a cell's diagonal apart, 111.2 km a degree.
-    diagonal_km = 111.2 * np.hypot(np.diff(grid.lat).max(), np.diff(grid.lon).max())
-    large = np.flatnonzero(sizes * diagonal_km > rules.min_length_km).tolist()
+    large = np.flatnonzero(may_reach(labels, num, grid, rules.min_length_km)).tolist()
     boxes = region_boxes(labels, num, wrap=wrap) if large else []
     lengths, extents = np.zeros(num), np.zeros(num)
     areas = region_areas_km2(labels, num, _script_areas_km2(grid) if exact else _areas(grid))

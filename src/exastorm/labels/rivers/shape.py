@@ -16,6 +16,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 
 from exastorm.constants import EARTH_RADIUS_KM
+from exastorm.labels.rivers.object_cells import ObjectBox, box_of, cells_of
 from exastorm.physics.surroundings import Surroundings
 from exastorm.regions import Labels, RegionBox
 
@@ -48,6 +49,11 @@ class Shape(NamedTuple):
     axis_columns: Index
 
 
+NAN, NOWHERE = float("nan"), np.empty(0, dtype=np.intp)
+UNMEASURED = Shape(NAN, NAN, NAN, NAN, NOWHERE, NOWHERE)
+"""Of what is no object."""
+
+
 class _Tiles(NamedTuple):
     """Tiles of an object: place and size of each, and which of them touch."""
 
@@ -76,43 +82,26 @@ def measure_object(
         weight: Values (H, W), not negative, that draw the axis, such as vapor transport; without
             them the axis is the middle line.
     """
-    # Seen from the side of its pole, so that a mirrored object is measured with the same numbers.
-    rows = np.arange(box.row, box.row + box.num_rows)
-    if abs(grid.lat[rows[-1]]) > abs(grid.lat[rows[0]]):
-        rows = rows[::-1]
-    columns = (box.column + np.arange(box.num_columns)) % labels.shape[1]
-    inside = labels[rows[:, None], columns] == index
-    if grid.wraps:
-        # Counted from the first column: an object rolled in longitude has the same numbers.
-        lon = np.arange(box.num_columns) * (360.0 / grid.lon.size)
-    else:
-        lon = grid.lon[columns] - grid.lon[columns[0]]
-    i, j = np.nonzero(inside)
-    areas = np.broadcast_to(cell_areas_km2, labels.shape)[rows[i], columns[j]]
-    draws = areas if weight is None else areas * np.nan_to_num(weight[rows[i], columns[j]])
+    around = box_of(labels, index, box, grid)
+    cells = cells_of(around, cell_areas_km2)
+    areas = cells.area_km2
+    draws = areas if weight is None else areas * np.nan_to_num(weight[cells.row, cells.column])
     ring = grid.wraps and box.num_columns == labels.shape[1]
-    tiles = _cut(inside, (i, j), grid.lat[rows], lon, areas, draws, ring)
+    tiles = _cut(around, areas, draws, ring)
     axis, length_km = _axis(tiles)
     return Shape(
         length_km,
         float(tiles.area_km2.sum() / length_km),
         float(tiles.area_km2.sum()),
         _orientation(axis, tiles),
-        *_nearest(axis, grid, float(grid.lon[columns[0]])),
+        *_nearest(axis, grid, float(grid.lon[around.columns[0]])),
     )
 
 
-def _cut(
-    inside: NDArray[np.bool_],
-    cells: tuple[Index, Index],
-    lat: FloatArray,
-    lon: FloatArray,
-    areas: FloatArray,
-    draws: FloatArray,
-    ring: bool,
-) -> _Tiles:
+def _cut(around: ObjectBox, areas: FloatArray, draws: FloatArray, ring: bool) -> _Tiles:
     """Cut an object into tiles, as wide in longitude as they are high on the sphere."""
-    i, j = cells
+    lat, lon = around.lat, around.lon
+    i, j = np.nonzero(around.inside)
     row_km = EARTH_RADIUS_KM * np.deg2rad(abs(lat[0] - lat[-1])) / max(1, lat.size - 1)
     column_km = EARTH_RADIUS_KM * np.deg2rad(lon[-1]) / max(1, lon.size - 1)
     high = max(1, round(TILE_KM / max(row_km, 1.0)))
@@ -130,7 +119,7 @@ def _cut(
     vectors = (np.cos(phi)[i] * np.cos(lam)[j], np.cos(phi)[i] * np.sin(lam)[j], np.sin(phi)[i])
     sums = np.stack([np.bincount(tile, v * areas, minlength=num) for v in vectors])
     center: FloatArray = sums / np.maximum(np.sqrt((sums**2).sum(axis=0)), 1e-300)
-    numbers = np.full(inside.shape, -1, dtype=np.intp)
+    numbers = np.full(around.inside.shape, -1, dtype=np.intp)
     numbers[i, j] = tile
     return _Tiles(
         center,

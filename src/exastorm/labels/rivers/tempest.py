@@ -20,7 +20,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from exastorm.labels.rivers.nearby import objects_near
+from exastorm.labels.rivers.nearby import highest_near, objects_near
 from exastorm.labels.rivers.tempest_grid import label_blobs, sphere_areas
 from exastorm.labels.rule_sets import Check, FieldPlan, Fields, Rivers, Verdict
 from exastorm.physics.laplacian import laplacian, reaches_latitude
@@ -52,7 +52,7 @@ class TempestRiverRules:
     """Cells nearer to the equator belong to no river, degrees of latitude (Ullrich et al. 2021;
     scripts for ERA5 have 20)."""
     min_area_km2: float = 850000.0
-    """Least area of a river, km2 (scripts for ERA5; others have 400000)."""
+    """Least area of a river, km2 (public scripts for ERA5, with -30000; others have 400000)."""
     corners_touch: bool = False
     """Whether cells that share a corner are one object (DetectBlobs --diag_connect)."""
     edges: Literal["tempest", "corrected"] = "tempest"
@@ -69,7 +69,7 @@ class TempestRiverRules:
             raise ValueError(f"max_laplacian must be negative, got {self.max_laplacian}")
         if not 0 <= self.min_lat_deg < 90:
             raise ValueError(f"min_lat_deg must be in [0, 90), got {self.min_lat_deg}")
-        if self.min_area_km2 < 0:
+        if not self.min_area_km2 >= 0:
             raise ValueError(f"min_area_km2 must not be negative, got {self.min_area_km2}")
         if self.edges not in ("tempest", "corrected"):
             raise ValueError(f"edges must be 'tempest' or 'corrected', got {self.edges!r}")
@@ -118,12 +118,10 @@ class TempestRiverRules:
         if verdicts:
             return verdicts
         everywhere = replace(self, min_lat_deg=0.0)._laplacian(fields, grid)
-        everything = np.ones(values.shape, dtype=np.int32)
-        for place in objects_near(everything, grid, lat, lon, within_deg).values():
-            row, column = grid.lowest_within(everywhere, *place, within_deg)
-            lowest = float(everywhere[row, column])
-            verdicts.append(self._verdict("lowest value", grid, (row, column), lowest, math.nan))
-        return verdicts
+        return [
+            self._verdict("lowest value", grid, cell, float(everywhere[cell]), math.nan)
+            for cell in highest_near(-everywhere, grid, lat, lon, within_deg)
+        ]
 
     def _verdict(
         self, what: str, grid: Surroundings, cell: tuple[int, int], lowest: float, area: float

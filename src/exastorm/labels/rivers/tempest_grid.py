@@ -24,6 +24,9 @@ from exastorm.regions import Labels, label_regions
 Edges = Literal["tempest", "corrected"]
 FloatArray = NDArray[np.float64]
 
+CIRCLE = 2.0 * math.pi
+"""The whole circle, radians."""
+
 
 def sphere_areas(grid: Surroundings, edges: Edges) -> FloatArray:
     """Cell areas (H, W), steradians."""
@@ -50,25 +53,21 @@ def _areas(lat: bytes, lon: bytes, wraps: bool) -> FloatArray:
 
 def _widths(lam: FloatArray, wraps: bool) -> FloatArray:
     """Widths (W,) of the columns at longitudes (W,), radians."""
-    inner = [_half_way(west, east) for west, east in pairwise(lam.tolist())]
+    between = [_middle(west, east) for west, east in pairwise(lam.tolist())]
     if wraps:
-        first, last = _half_way(lam[0], lam[-1]), _half_way(lam[-1], lam[0])
+        first, last = _middle(lam[0], lam[-1]), _middle(lam[-1], lam[0])
     else:
         first = lam[0] - 0.5 * (lam[1] - lam[0])
         last = lam[-1] + 0.5 * (lam[-1] - lam[-2])
-    west, east = np.array([first, *inner]), np.array([*inner, last])
-    return np.asarray(east - np.where(west > east, west - 2.0 * math.pi, west))
+    west, east = np.array([first, *between]), np.array([*between, last])
+    return np.asarray(east - np.where(west > east, west - CIRCLE, west))
 
 
-def _half_way(one: float, other: float) -> float:
-    """Longitude half the shorter way from one in [0, 2 pi) to another, radians."""
-    way = math.copysign(math.fmod(abs(other - one), 2.0 * math.pi), other - one)
-    if abs(way) > math.pi:
-        way -= math.copysign(2.0 * math.pi, way)
-    middle = one + 0.5 * way
-    if middle < 0.0:
-        return middle + 2.0 * math.pi
-    return middle - 2.0 * math.pi if middle > 2.0 * math.pi else middle
+def _middle(start: float, end: float) -> float:
+    """Longitude in [0, 2 pi] in the middle of the shorter arc between two, radians."""
+    # Half the arc added to its start rounds otherwise than half the sum of both ends, or the same
+    # from the other end; TempestExtremes' areas have this rounding.
+    return (start + 0.5 * math.remainder(end - start, CIRCLE)) % CIRCLE
 
 
 def label_blobs(

@@ -7,12 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exastorm.grid import cell_areas_km2
-from exastorm.labels.rivers.directions import Directions, ObjectCells, cells_of, measure_directions
+from exastorm.labels.rivers.directions import Directions, measure_directions
+from exastorm.labels.rivers.object_cells import ObjectCells, box_of, cells_of, may_reach
 from exastorm.labels.rivers.shape import Shape, measure_object
 from exastorm.labels.rule_sets import Fields
 from exastorm.labels.transport import WINDS, Moisture, direction_fields, moisture_values
 from exastorm.physics.surroundings import Surroundings
-from exastorm.regions import Labels, RegionBox, label_regions, num_cells, region_boxes
+from exastorm.regions import RegionBox, label_regions, region_boxes
 
 
 class TransportObjects:
@@ -45,21 +46,24 @@ class TransportObjects:
         self._components = tuple(fields[name] for name in names)
         self._by_wind = names == WINDS
 
+    @property
+    def knows_directions(self) -> bool:
+        """Whether the fields tell where the transport goes."""
+        return bool(self._components)
+
     @cached_property
     def _boxes(self) -> list[RegionBox]:
         return region_boxes(self.labels, self.num, wrap=self._grid.wraps)
 
     def long_enough(self, min_length_km: float) -> list[int]:
         """Labels of the objects that have enough cells to reach a length."""
-        # Cells in a chain are at most a cell's diagonal apart, 111.2 km a degree.
-        spacing = np.diff(self._grid.lat).max(), np.diff(self._grid.lon).max()
-        sizes = num_cells(self.labels, self.num)
-        enough = np.flatnonzero(sizes * 111.2 * np.hypot(*spacing) > min_length_km)
-        return [int(n) + 1 for n in enough]
+        enough = may_reach(self.labels, self.num, self._grid, min_length_km)
+        return [int(n) + 1 for n in np.flatnonzero(enough)]
 
     def shape(self, index: int) -> Shape:
         """Length, width and axis of the object with a label."""
-        return measure_object(*self._place(index), weight=self.transport)
+        box = self._boxes[index - 1]
+        return measure_object(self.labels, index, box, self._grid, self._areas, self.transport)
 
     def directions(self, index: int, max_spread_deg: float) -> Directions | None:
         """How the transport of the object with a label runs; None where the fields don't tell.
@@ -68,16 +72,14 @@ class TransportObjects:
             index: The label.
             max_spread_deg: Greatest angle to the mean transport that counts as along it, degrees.
         """
-        if not self._components:
+        if not self.knows_directions:
             return None
-        cells = cells_of(*self._place(index))
+        around = box_of(self.labels, index, self._boxes[index - 1], self._grid)
+        cells = cells_of(around, self._areas)
         east, north = (part[cells.row, cells.column] for part in self._components)
         if self._by_wind:
             east, north = self._along_wind(cells, east, north)
         return measure_directions(cells, east, north, max_spread_deg)
-
-    def _place(self, index: int) -> tuple[Labels, int, RegionBox, Surroundings, NDArray[Any]]:
-        return self.labels, index, self._boxes[index - 1], self._grid, self._areas
 
     def _along_wind(self, cells: ObjectCells, u: Any, v: Any) -> tuple[Any, Any]:
         """Components (N,) of a transport of known size that goes with the wind."""
