@@ -60,7 +60,8 @@ def test_every_criterion_is_a_row(archive, capsys):
     assert (comparison, threshold, verdict) == (">=", "12.33", "pass")
     assert 30 < float(value) < 36
     assert out.splitlines()[-1] == "Label at 18.5S 160W on 2000-01-01T00:00: tropical cyclone"
-    assert "none near" in out, "no river there"
+    (row,) = [line for line in out.splitlines() if "damped precipitable water" in line]
+    assert row.endswith("FAIL"), "no river there"
 
 
 def test_the_table_fits_the_terminal(archive, capsys, monkeypatch):
@@ -132,6 +133,12 @@ def test_figures_are_json(archive, tmp_path, capsys):
 
 def test_where_nothing_is_near_it_says_so(archive, capsys):
     out = said(capsys, "explain", archive, "--time", "2000-01-01", "--at", "80,20", "--within", "1")
+    assert out.count("none near, nor within four times that distance") == 1
+    assert "moistest cell" in out, "why no river"
+    # Between grid points, 1 degree from the next.
+    out = said(
+        capsys, "explain", archive, "--time", "2000-01-01", "--at", "1,21", "--within", "0.1"
+    )
     assert out.count("none near, nor within four times that distance") == 2
     out = said(capsys, "explain", archive, "--time", "2000-01-01", "--at", "0,200", "--within", "9")
     # The storm is 18 degrees away, the river at 42 N begins some 35 degrees away.

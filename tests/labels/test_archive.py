@@ -1,6 +1,8 @@
 """Labeling an archive: the same result however the work is cut, and nothing finished is lost."""
 
 import json
+import shutil
+from datetime import timedelta
 
 import cftime
 import dask.array as da
@@ -10,12 +12,15 @@ import pytest
 import xarray as xr
 from tests.labels.conftest import add_storm, calm, river
 
+import exastorm
 from exastorm.errors import InputError
 from exastorm.labels.archive import BLOCK_BYTES, cut_blocks, label_archive
 from exastorm.labels.cyclones.sc18 import Sc18CycloneRules
+from exastorm.labels.cyclones.teca import TecaRules
 from exastorm.labels.settings import LabelSettings
 from exastorm.labels.snapshot import label_snapshot
 from exastorm.labels.storage import check_out
+from exastorm.readers.archives import write_archive
 from exastorm.readers.class_maps import open_class_map
 from exastorm.readers.schema import mock_dataset
 
@@ -269,3 +274,129 @@ def test_wrong_places_for_the_output(tmp_path):
     (tmp_path / "precious.zarr").mkdir()
     with pytest.raises(InputError, match="is a folder but no Zarr store"):
         label_archive(archive(num_times=1), tmp_path / "precious.zarr")
+
+
+def test_blocks_of_changed_values_are_not_used(tmp_path):
+    # One cell in the middle of an archive in memory; one file changed of an archive on disk.
+    dataset = archive()
+    out = tmp_path / "labels.nc"
+    changed = dataset.copy(deep=True)
+    changed["TMQ"].values[3, 10, 10] += 1.0
+    assert signature_of(dataset, out) == signature_of(dataset.copy(deep=True), out)
+    assert signature_of(dataset, out) != signature_of(changed, out)
+    write_archive(dataset, tmp_path / "a.nc", "cam")
+    before = signature_of(exastorm.open(tmp_path / "a.nc"), out)
+    assert before == signature_of(exastorm.open(tmp_path / "a.nc"), out)
+    write_archive(changed, tmp_path / "a.nc", "cam")
+    assert before != signature_of(exastorm.open(tmp_path / "a.nc"), out)
+
+
+def signature_of(dataset, out):
+    """What a stopped labeling leaves of its archive."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("exastorm.labels.archive.run_jobs", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            label_archive(dataset, out)
+    folder = out.with_name("labels.nc.part")
+    text = (folder / "signature.json").read_text()
+    shutil.rmtree(folder)
+    return text
+
+
+def interrupted(*_, **__):
+    raise KeyboardInterrupt
+
+
+def test_what_is_in_the_way_is_left_alone(tmp_path):
+    mine = tmp_path / "labels.nc.part"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("years of work")
+    with pytest.raises(InputError, match="in the way, and not from labeling"):
+        label_archive(archive(), tmp_path / "labels.nc")
+    assert (mine / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_block_that_lost_its_end_is_made_again(tmp_path):
+    dataset, out = archive(), tmp_path / "labels.nc"
+    label_archive(dataset, tmp_path / "whole.nc", LabelSettings(block_size=2))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("exastorm.labels.archive.finish_labels", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            label_archive(dataset, out, LabelSettings(block_size=2))
+    block = sorted((tmp_path / "labels.nc.part").glob("block_*.npz"))[1]
+    block.write_bytes(block.read_bytes()[: block.stat().st_size // 2])
+    label_archive(dataset, out, LabelSettings(block_size=2))
+    assert out.read_bytes() == (tmp_path / "whole.nc").read_bytes()
+
+
+def test_tables_of_other_labels_do_not_stay(tmp_path):
+    dataset, out = archive(), tmp_path / "labels.nc"
+    label_archive(dataset, out)
+    label_archive(dataset, out, LabelSettings(tracks="parquet"))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["labels.nc", "labels.tracks.parquet"]
+    label_archive(dataset, out, LabelSettings(cyclones="none"))
+    assert [p.name for p in tmp_path.iterdir()] == ["labels.nc"]
+
+
+def test_parquet_needs_pyarrow(tmp_path, monkeypatch):
+    monkeypatch.setattr("exastorm.labels.storage.find_spec", lambda _: None)
+    with pytest.raises(InputError, match="tracks as parquet need pyarrow"):
+        label_archive(archive(), tmp_path / "labels.nc", LabelSettings(tracks="parquet"))
+
+
+def test_tracks_that_cannot_be_written_leave_both_as_they_were(tmp_path, monkeypatch):
+    dataset, out = archive(), tmp_path / "labels.nc"
+    label_archive(dataset, out)
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pd.DataFrame, "to_csv", full)
+    with pytest.raises((InputError, OSError), match="No space left"):
+        label_archive(archive(num_times=3), out)
+    after = {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()}
+    assert {name: after[name] for name in before} == before
+
+
+def test_a_short_archive_says_why_no_track_is_found(tmp_path):
+    # Seven snapshots 6 h apart span 36 h; TempestExtremes asks for 54.
+    dataset = archive()
+    span = (dataset["time"].values[-1] - dataset["time"].values[0]).total_seconds() / 3600
+    summary = label_archive(dataset, tmp_path / "labels.nc", LabelSettings(cyclones="tempest-cam"))
+    told = f"none can be found: they must last 54 h, the archive spans {span:g} h"
+    assert told in summary.notes["tropical_cyclones"]
+    # Snapshots three days apart: tracks go over gaps of 24 h.
+    far = dataset.assign_coords(
+        time=[dataset["time"].values[0] + timedelta(days=3 * n) for n in range(NUM_TIMES)]
+    )
+    for name in ("teca", "tempest-cam"):
+        summary = label_archive(far, tmp_path / "far.nc", LabelSettings(cyclones=name))
+        assert (
+            "snapshots are 72 h apart, and tracks go over 24 h"
+            in (summary.notes["tropical_cyclones"])
+        )
+
+
+def test_a_region_across_greenwich_is_refused(tmp_path):
+    dataset = archive()
+    lon = dataset["lon"].values
+    region = dataset.isel(lon=np.flatnonzero((lon <= 60) | (lon >= 300)))
+    with pytest.raises(InputError, match="must have no gap, got one from 60 to 300"):
+        label_archive(region, tmp_path / "labels.nc")
+
+
+def test_members_of_an_ensemble_are_told_in_the_file(tmp_path):
+    summary = label_archive(archive(), tmp_path / "labels.nc", LabelSettings(soft=True))
+    maps = open_class_map(tmp_path / "labels.nc")
+    told = maps["cyclone_share"].attrs
+    assert tuple(np.atleast_1d(told["member_counts"]).tolist()) == summary.member_cyclones
+    assert len(json.loads(told["member_thresholds"])) == len(summary.member_cyclones)
+    assert min(summary.member_cyclones) <= summary.num_cyclones <= max(summary.member_cyclones)
+    assert min(summary.member_rivers) <= summary.num_rivers <= max(summary.member_rivers)
+
+
+def test_thresholds_that_make_no_label_are_told(tmp_path):
+    settings = LabelSettings(teca=TecaRules(form="exact"))
+    summary = label_archive(archive(), tmp_path / "labels.nc", settings)
+    assert summary.notes["unused_thresholds"] == "those of teca, which make no label here"

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 import xarray as xr
@@ -10,6 +11,7 @@ from exastorm.errors import InputError
 from exastorm.labels import climatology
 from exastorm.labels.climatology import (
     ClimatologyRequest,
+    Seasons,
     climatology_of,
     open_climatology,
     seasonal_percentiles,
@@ -176,9 +178,89 @@ def test_saved_and_opened_again(two_years, tmp_path):
     attrs = again.dataset.attrs
     assert (attrs["moisture"], attrs["window_months"]) == ("IVT", 5)
     assert (attrs["first_time"], attrs["calendar"]) == ("2000-01-01T00:00:00", "noleap")
-    assert again.dataset["threshold"].attrs["units"] == "kg m-1 s-1"
+    with xr.open_dataset(tmp_path / "far.nc") as stored:
+        assert stored["threshold"].attrs["units"] == "kg m-1 s-1"
     assert again.notes() == made.notes()
     assert "730 snapshots from 2000-01-01" in again.notes()["river_climatology"]
+
+
+def test_a_file_is_open_only_while_a_month_is_read(two_years, tmp_path):
+    path, copy = tmp_path / "far.nc", tmp_path / "copy.nc"
+    request = ClimatologyRequest(moisture="IVT", percentiles=(85.0, 95.0), file=str(path))
+    made = seasonal_percentiles(two_years, "IVT", request.percentiles)
+    made.save(path)
+    seasons = Seasons(two_years["lat"].values, two_years["lon"].values, request)
+    opened = climatology_of(two_years, request)
+    july = seasons.fields(7)
+    np.testing.assert_array_equal(july["IVT_P95"], made.at(7, 95.0))
+    opened.save(copy)
+    # Nothing holds the file: gone, it is missed by the next month, not by the same.
+    path.unlink()
+    assert seasons.fields(7) is july
+    with pytest.raises(InputError, match="can't be read as a climatology"):
+        seasons.fields(8)
+    again = climatology_of(two_years, replace(request, file=str(copy)))
+    np.testing.assert_array_equal(again.at(8, 85.0), made.at(8, 85.0))
+    assert Seasons([0.0], [0.0], None).fields(7) == {}
+
+
+def spoilt(made, what):
+    """A climatology as someone might make it by hand."""
+    changes = {
+        "percentile": lambda d: d.drop_vars("percentile"),
+        "lat": lambda d: d.drop_vars("lat"),
+        "counts": lambda d: d.drop_vars("num_snapshots"),
+        "first_time": lambda d: d.drop_attrs(deep=False).assign_attrs(moisture="IVT"),
+        "turned": lambda d: d.transpose("month", "percentile", "lat", "lon"),
+        "text": lambda d: d.assign_coords(lat=[str(n) for n in range(HEIGHT)]),
+        "half a year": lambda d: d.isel(month=slice(6)),
+        "missing": lambda d: d.assign_coords(lat=np.full(HEIGHT, np.nan)),
+        "single": lambda d: d.isel(percentile=0),
+    }
+    return changes[what](made)
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("percentile", "hand.nc: must be a climatology of exastorm, lacks percentile"),
+        ("lat", "hand.nc: must be a climatology of exastorm, lacks lat"),
+        ("counts", "hand.nc: must be a climatology of exastorm, lacks num_snapshots"),
+        ("first_time", "must be a climatology of exastorm, lacks the attribute first_time"),
+        ("turned", "variable threshold: must hold numbers along percentile, month, lat, lon, got"),
+        ("text", "variable lat: must hold numbers along lat, got "),
+        ("half a year", r"must hold months 1 to 12, got \[1, 2, 3, 4, 5, 6\]"),
+        ("missing", "variable lat: must be on the grid of the archive, 7 points"),
+        ("single", "variable threshold: must hold numbers along percentile"),
+    ],
+)
+def test_files_made_by_hand_are_checked(two_years, tmp_path, what, message):
+    spoilt(seasonal_percentiles(two_years, "IVT", (85.0,)).dataset, what).to_netcdf(
+        tmp_path / "hand.nc"
+    )
+    request = ClimatologyRequest(moisture="IVT", percentiles=(85.0,))
+    with pytest.raises(InputError, match=message) as caught:
+        open_climatology(
+            tmp_path / "hand.nc", two_years["lat"].values, two_years["lon"].values, request
+        )
+    assert "\n" not in str(caught.value)
+
+
+def test_damaged_values_are_told_in_one_line(two_years, tmp_path):
+    path = tmp_path / "far.nc"
+    made = seasonal_percentiles(two_years, "IVT", (85.0,))
+    made.save(path)
+    lat, lon = two_years["lat"].values, two_years["lon"].values
+    request = ClimatologyRequest(moisture="IVT", percentiles=(85.0,))
+    climatology = open_climatology(path, lat, lon, request)
+    content = bytearray(path.read_bytes())
+    with h5py.File(path) as file:
+        chunk = file["threshold"].id.get_chunk_info_by_coord((0, 6, 0, 0))
+    content[chunk.byte_offset : chunk.byte_offset + chunk.size] = b"\xff" * chunk.size
+    path.write_bytes(bytes(content))
+    climatology.at(6, 85.0)
+    with pytest.raises(InputError, match="can't be read as a climatology"):
+        climatology.at(7, 85.0)
 
 
 def test_a_climatology_that_does_not_fit_is_refused(two_years, tmp_path):

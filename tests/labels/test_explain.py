@@ -206,8 +206,11 @@ def test_a_river_by_local_percentiles_has_them():
 
 def test_where_nothing_is_near_the_next_is_told():
     told = explain_snapshot(archive(1), "2000-01-01", -18.0, 16.0)
-    assert told.candidates == {"cyclones": (), "rivers": ()}
-    # The storm at 6 E: 10 degrees of longitude at 18 S, 9.5 degrees; the river is on the far side.
+    assert told.candidates["cyclones"] == ()
+    # Why there is no river: the cell that comes nearest to one, damped least at 22 S.
+    (dry,) = told.candidates["rivers"]
+    assert (dry.verdict.candidate, dry.verdict.lat, dry.is_labeled) == ("moistest cell", -22, False)
+    # The storm at 6 E: 10 degrees of longitude at 18 S, 9.5 degrees.
     assert set(told.beyond) == {"cyclones"}
     assert told.beyond["cyclones"].distance_deg == pytest.approx(9.51, abs=0.02)
     assert told.beyond["cyclones"].is_labeled

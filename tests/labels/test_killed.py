@@ -243,6 +243,7 @@ def write_part(folder, first, last):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_year_in_bounded_memory_killed_half_way(tmp_path):
     folder, whole, out = tmp_path / "archive", tmp_path / "whole.nc", tmp_path / "killed.nc"
     half = YEAR.num_snapshots // 2 // 8 * 8
@@ -267,7 +268,8 @@ def run_to_the_end(folder, out):
     """Label the year; the highest memory on the way, bytes."""
     process = start(folder, out, *YEAR_OPTIONS)
     peak = peak_memory(process, lambda: False)
-    assert process.wait() == 0, process.communicate()[1].decode()
+    errors = process.communicate()[1].decode()
+    assert process.returncode == 0, errors
     return peak
 
 

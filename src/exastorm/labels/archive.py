@@ -24,7 +24,7 @@ from exastorm.labels.plan import Plan, checked_plan
 from exastorm.labels.rule_sets import Fields
 from exastorm.labels.settings import LabelSettings
 from exastorm.labels.snapshot import find_in_snapshot
-from exastorm.labels.storage import check_out
+from exastorm.labels.storage import check_out, check_tracks
 from exastorm.labels.workers import run_jobs
 from exastorm.physics.surroundings import Surroundings
 from exastorm.progress import ProgressBar
@@ -55,10 +55,15 @@ def label_archive(
     # Whole, since the workers of a cluster may stand in another folder.
     out = Path(out).absolute()
     check_out(out)
+    check_tracks(settings.tracks)
     plan = checked_plan(dataset, settings)
     needed = dataset[list(plan.fields)]
     blocks = cut_blocks(needed, settings.block_size)
-    folder = BlockFolder(out, _signature(needed, settings, plan, blocks))
+    files = [*dataset.encoding.get("files", ())]
+    if plan.climatology is not None and plan.climatology.file is not None:
+        files.append(plan.climatology.file)
+    signature = _signature(needed, settings, plan, blocks) | {"files": _stamps(files)}
+    folder = BlockFolder(out, signature)
     plan = _with_climatology(dataset, plan, folder)
     todo = [block for block in blocks if not folder.is_done(block)]
     # A lazy archive goes to every process once and whole: of a thousand files each slice of it
@@ -76,6 +81,9 @@ def label_archive(
                 bar.advance(block.stop - block.start)
     except InputError as error:
         done = folder.num_done(blocks)
+        if done == 0:
+            folder.remove()
+            raise
         raise InputError(
             f"{error} ({done} of {blocks[-1].stop} snapshots are labeled and kept in {folder.path};"
             " the same command goes on from there)"
@@ -126,9 +134,11 @@ def _signature(
 ) -> dict[str, Any]:
     """What must be the same for finished blocks to be used again."""
     times = " ".join(str(time) for time in dataset["time"].values)
-    ends = [dataset.isel(time=step).load() for step in (0, -1)]
+    # All of what is in memory; of a lazy archive the ends, and its files are looked at.
+    is_lazy = any(array.chunks for array in dataset.data_vars.values())
+    seen = [dataset.isel(time=step).load() for step in (0, -1)] if is_lazy else [dataset]
     checksums = {
-        name: [zlib.crc32(np.ascontiguousarray(end[name].values).data) for end in ends]
+        name: [zlib.crc32(np.ascontiguousarray(part[name].values).data) for part in seen]
         for name in plan.fields
     }
     return {
@@ -141,9 +151,15 @@ def _signature(
         "notes": plan.notes,
         "grid": [dataset["lat"].values.tolist(), dataset["lon"].values.tolist()],
         "times": zlib.crc32(times.encode()),
-        "first_and_last_snapshot": checksums,
+        "values": checksums,
         "blocks": blocks,
     }
+
+
+def _stamps(files: list[str]) -> list[tuple[str, int, int]]:
+    """Name, size and time of change of each file; stores are folders and have none."""
+    stats = [(file, Path(file).stat()) for file in files if Path(file).is_file()]
+    return [(file, stat.st_size, stat.st_mtime_ns) for file, stat in stats]
 
 
 def label_block(

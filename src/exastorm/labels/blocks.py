@@ -7,14 +7,17 @@ whether the finished blocks belong to the same archive, rules and version.
 """
 
 import json
+import os
 import secrets
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from exastorm.errors import InputError
 from exastorm.labels.cyclones.centers import CycloneCenter
 from exastorm.labels.cyclones.extent import Extent
 from exastorm.labels.snapshot import Finds
@@ -37,10 +40,16 @@ class BlockFolder:
     """
 
     def __init__(self, out: Path, signature: dict[str, Any]) -> None:
-        """Open the folder of an earlier start if it is of the same job, else a fresh one."""
+        """Open the folder of an earlier start if it is of the same job, else a fresh one.
+
+        Raises:
+            InputError: If something else has its name.
+        """
         self.path = out.with_name(out.name + ".part")
         text = json.dumps(signature, indent=1, sort_keys=True)
         mark = self.path / SIGNATURE
+        if self.path.exists() and not mark.exists():
+            raise InputError("is in the way, and not from labeling: move it", file=self.path)
         if not (mark.exists() and mark.read_text() == text):
             self.remove()
             self.path.mkdir(parents=True)
@@ -51,8 +60,8 @@ class BlockFolder:
         return self.path / f"block_{block.start:08d}_{block.stop:08d}.npz"
 
     def is_done(self, block: Block) -> bool:
-        """Whether a block is finished."""
-        return self.file(block).exists()
+        """Whether a block is finished; one that lost its end with the machine is not."""
+        return zipfile.is_zipfile(self.file(block))
 
     def num_done(self, blocks: list[Block]) -> int:
         """Number of finished snapshots."""
@@ -86,7 +95,11 @@ def write_block(path: Path, finds: list[Finds]) -> None:
     }
     if shares:
         arrays["river_share"] = np.stack(shares)
-    np.savez_compressed(partial, **arrays)
+    with partial.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+        file.flush()
+        # On disk before it has its name, so that a crash of the machine leaves no half of it.
+        os.fsync(file.fileno())
     partial.replace(path)
 
 

@@ -1,5 +1,6 @@
 """From finished blocks to what the user gets: a CF file of maps, a table of tracks, a summary."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from exastorm.labels.plan import Plan
 from exastorm.labels.provenance import provenance
 from exastorm.labels.selection import select_storms, track_table
 from exastorm.labels.settings import LabelSettings
-from exastorm.labels.storage import Layer, MapWriter, write_tracks
+from exastorm.labels.storage import Layer, MapWriter, TrackFile
 from exastorm.physics.surroundings import Surroundings
 from exastorm.progress import track
 from exastorm.readers.schema import CLASS_ATTRS, coordinate_attrs
@@ -99,30 +100,44 @@ def finish_labels(
     selection = select_storms(times, folder, blocks, plan, spacing_deg)
     totals = ClassTotals(cell_areas_km2(lat, lon))
     frame = _frame(dataset, settings, plan)
-    with MapWriter(out, frame, stored_layers(settings, plan)) as writer:
+    num_rivers = sum(int(read_array(folder.file(b), "num_rivers").sum()) for b in blocks)
+    rivers = sum(read_array(folder.file(b), "member_rivers").sum(axis=0) for b in blocks)
+    member_rivers = tuple(np.asarray(rivers).tolist())
+    member_cyclones = tuple(_num_storms(member) for member in selection.members)
+    layers = stored_layers(settings, plan, member_cyclones, member_rivers)
+    tracks = TrackFile(
+        out, settings.tracks, track_table(times, selection) if plan.cyclones else None
+    )
+    with MapWriter(out, frame, layers) as writer:
         for block in track(blocks, "write labels"):
-            for layers in _composed(folder.file(block), plan, selection.of_block(block)):
-                writer.add(layers)
-                totals.record(layers["class_map"])
-    tracks = out.with_name(f"{out.stem}.tracks.{settings.tracks}") if plan.cyclones else None
-    if tracks is not None:
-        write_tracks(track_table(times, selection), tracks)
-    rivers = sum(int(read_array(folder.file(b), "num_rivers").sum()) for b in blocks)
-    member_rivers = sum(read_array(folder.file(b), "member_rivers").sum(axis=0) for b in blocks)
+            for maps in _composed(folder.file(block), plan, selection.of_block(block)):
+                writer.add(maps)
+                totals.record(maps["class_map"])
+    tracks.publish()
     names = [c.name for c in CLASSES]
     return LabelSummary(
         out=str(out),
-        tracks=None if tracks is None else str(tracks),
+        tracks=None if tracks.path is None else str(tracks.path),
         num_snapshots=times.size,
         num_cyclone_centers=int(np.count_nonzero(selection.storms >= 0)),
         num_cyclones=_num_storms(selection.storms),
-        num_rivers=rivers,
-        member_cyclones=tuple(_num_storms(member) for member in selection.members),
-        member_rivers=tuple(np.asarray(member_rivers).tolist()),
+        num_rivers=num_rivers,
+        member_cyclones=member_cyclones,
+        member_rivers=member_rivers,
         pixel_shares=dict(zip(names, totals.pixel_shares(), strict=True)),
         area_shares=dict(zip(names, totals.area_shares(), strict=True)),
         notes=plan.notes,
     )
+
+
+def _member_attrs(members: list[Any], counts: tuple[int, ...]) -> dict[str, Any]:
+    """Thresholds of each member of an ensemble, and its number of storms."""
+    if not counts:
+        return {}
+    return {
+        "member_thresholds": json.dumps([asdict(member) for member in members], sort_keys=True),
+        "member_counts": np.array(counts, dtype=np.int32),
+    }
 
 
 def _num_storms(storms: NDArray[np.int64]) -> int:
@@ -176,8 +191,20 @@ class ClassTotals:
         return list((self._area_km2 / self._area_km2.sum()).tolist())
 
 
-def stored_layers(settings: LabelSettings, plan: Plan) -> dict[str, Layer]:
-    """The maps that are stored, by name."""
+def stored_layers(
+    settings: LabelSettings,
+    plan: Plan,
+    member_cyclones: tuple[int, ...],
+    member_rivers: tuple[int, ...],
+) -> dict[str, Layer]:
+    """The maps that are stored, by name.
+
+    Args:
+        settings: The rules, as they were asked for.
+        plan: The rules, as this archive allows them.
+        member_cyclones: Number of cyclones in each member of an ensemble.
+        member_rivers: Number of rivers in each member.
+    """
     attrs: dict[str, dict[str, Any]] = {
         "class_map": {"long_name": "weather event of each cell", **CLASS_ATTRS},
         "rule": {
@@ -189,6 +216,7 @@ def stored_layers(settings: LabelSettings, plan: Plan) -> dict[str, Layer]:
         attrs["cyclone_share"] = {
             "long_name": f"share of {len(plan.cyclone_members)} sets of thresholds whose tropical"
             " cyclones cover the cell",
+            **_member_attrs(plan.cyclone_members, member_cyclones),
             **SHARE_ATTRS,
         }
     num_members: int = getattr(plan.rivers, "num_members", 0)
@@ -196,6 +224,7 @@ def stored_layers(settings: LabelSettings, plan: Plan) -> dict[str, Layer]:
         attrs["river_share"] = {
             "long_name": "share of an ensemble of thresholds whose atmospheric rivers cover the"
             " cell",
+            **_member_attrs(plan.river_members, member_rivers),
             **SHARE_ATTRS,
         }
     return {

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -17,6 +18,7 @@ from exastorm.errors import InputError, writing
 from exastorm.readers.schema import DIMS
 
 SUFFIXES = (".nc", ".zarr")
+TRACK_FORMS = ("csv", "parquet")
 
 CHUNK_BYTES = 4 * 2**20
 """A chunk of the output holds about this much before compression."""
@@ -34,14 +36,52 @@ def check_out(out: Path) -> None:
         raise InputError("is a folder but no Zarr store; it is left as it is", file=out)
 
 
-def write_tracks(table: pd.DataFrame, path: Path) -> None:
-    """Write under another name and rename, so that what stands under `path` is always whole."""
-    partial = path.with_name(f".{path.stem}.writing{path.suffix}")
-    if path.suffix == ".csv":
-        table.to_csv(partial, index=False, float_format="%.6g")
-    else:
-        table.to_parquet(partial, index=False)
-    partial.replace(path)
+def check_tracks(form: str) -> None:
+    """Refuse a format of tracks that can't be written here.
+
+    Raises:
+        InputError: For parquet without pyarrow.
+    """
+    if form == "parquet" and find_spec("pyarrow") is None:
+        raise InputError("tracks as parquet need pyarrow: pip install 'exastorm[parquet]'")
+
+
+class TrackFile:
+    """The table of tracks beside the maps, `<stem>.tracks.csv` or `.parquet`.
+
+    It is written before the maps and gets its name after them, so that a full disk leaves both as
+    they were.
+
+    Attributes:
+        path: Where it goes; None where there is none.
+    """
+
+    def __init__(self, out: Path, form: str, table: pd.DataFrame | None) -> None:
+        """Write it under another name.
+
+        Args:
+            out: The maps.
+            form: csv or parquet.
+            table: The tracks; None where cyclones were left out.
+        """
+        self._beside = {kind: out.with_name(f"{out.stem}.tracks.{kind}") for kind in TRACK_FORMS}
+        self.path = None if table is None else self._beside[form]
+        if table is None or self.path is None:
+            return
+        self._partial = self.path.with_name(f".{self.path.stem}.writing{self.path.suffix}")
+        with writing(self.path):
+            if form == "csv":
+                table.to_csv(self._partial, index=False, float_format="%.6g")
+            else:
+                table.to_parquet(self._partial, index=False)
+
+    def publish(self) -> None:
+        """Give it its name, and remove the tables of maps that are no longer there."""
+        if self.path is not None:
+            self._partial.replace(self.path)
+        for path in self._beside.values():
+            if path != self.path:
+                path.unlink(missing_ok=True)
 
 
 class Layer(NamedTuple):
@@ -120,8 +160,13 @@ class MapWriter:
             self._close()
         if kind is None:
             assert self._num_added == self._num_times
-            _remove(self.out)
+            # A store is put aside first, so that one of the two is always there.
+            aside = self.out.with_name(f".{self.out.stem}.old{self.out.suffix}")
+            _remove(aside)
+            if self.out.is_dir():
+                self.out.replace(aside)
             self._partial.replace(self.out)
+            _remove(aside)
 
     def _make_store(self) -> None:
         """A Zarr store of the maps' names and attributes, without their values."""

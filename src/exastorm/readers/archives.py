@@ -214,6 +214,7 @@ def _finished(dataset: xr.Dataset, options: ReadOptions, files: list[str]) -> xr
     check_first_step(dataset, dataset.encoding.get("field_files", {}), default)
     if options.grid is not None:
         dataset = regrid(dataset, *regular_grid(*options.grid))
+    dataset.encoding["files"] = list(files)
     return dataset
 
 

@@ -238,4 +238,25 @@ def test_explained_verdicts_agree_with_the_mask():
     # Every member finds it moist; half of them find it large enough.
     assert (moist.value, moist.passed) == (1.0, True)
     assert (big.value, big.passed) == (pytest.approx(0.5, abs=0.06), False)
-    assert RULES.explain(fields, GRID, 0.0, 0.0, 5.0) == []
+
+
+def test_explain_where_few_members_find_moisture_gives_the_cell_of_most():
+    field = weather()
+    shares = RULES.find({"IVT": field}, GRID).share
+    # A place that some members flag, none of its surroundings more than a third of them.
+    (verdict, *_) = (
+        told
+        for row, column in np.argwhere((shares > 0) & (shares < 0.1))[::97]
+        for told in RULES.explain({"IVT": field}, GRID, LAT[row], LON[column], 1.0)
+        if told.candidate == "moistest cell"
+    )
+    moist, big = verdict.checks
+    assert 0 < moist.value < RULES.min_share / 2
+    # Members that find it moist and large are some of those that find it moist.
+    assert big.value <= moist.value
+    assert not moist.passed
+    assert not big.passed
+    # In dry air no member does; the place itself is as dry as any.
+    dry = {"IVT": np.zeros((181, 360), np.float32)}
+    (verdict,) = RULES.explain(dry, GRID, 10.0, 20.0, 5.0)
+    assert (verdict.lat, verdict.lon, verdict.checks[0].value) == (10.0, 20.0, 0.0)

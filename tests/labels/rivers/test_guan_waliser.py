@@ -286,7 +286,27 @@ def test_explained_verdicts_agree_with_the_mask():
     (short,) = RULES.explain(fields, GRID, 45.0, 60.0, 5.0)
     assert not short.passed
     assert not found.mask[135, 60]
-    assert RULES.explain(fields, GRID, 0.0, 0.0, 5.0) == []
+
+
+@pytest.mark.parametrize("is_directed", [True, False])
+def test_explain_where_no_transport_is_strong_gives_the_strongest_cell(is_directed):
+    fields = tilted()
+    size = np.hypot(fields["IVTX"], fields["IVTY"])
+    # 95 of 100 (the floor: a percentile of 50 is less) beat 270 of 300, and what is missing.
+    size[60, 100], size[61, 101], size[60, 102] = 95.0, 270.0, np.nan
+    fields["IVT_P85"][60, 100] = 50.0
+    fields = {"IVT": size, "IVT_P85": fields["IVT_P85"]}
+    if is_directed:
+        fields |= {"U850": np.ones(SHAPE, np.float32), "V850": np.ones(SHAPE, np.float32)}
+    (verdict,) = RULES.explain(fields, GRID, LAT[60], LON[100], 5.0)
+    assert verdict.candidate == "strongest cell"
+    assert (verdict.lat, verdict.lon) == (LAT[60], LON[100])
+    strongest, *later = verdict.checks
+    assert (strongest.value, strongest.threshold, strongest.passed) == (95.0, 100.0, False)
+    # Length and shape, and where directions are known three criteria more: of no object.
+    assert len(later) == (5 if is_directed else 2)
+    assert np.isnan([check.value for check in later]).all()
+    assert not any(check.passed for check in later)
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,25 @@ def test_explain_lists_the_objects_near_a_place():
     assert not first.passed
     assert second.passed
     assert first.checks[1].value < 1500
-    assert RULES.explain({"TMQ": tmq}, GRID, -45.0, 180.0, 3.0) == []
+
+
+@pytest.mark.parametrize("form", ["corrected", "exact"])
+def test_explain_where_nothing_is_moist_gives_the_moistest_cell(form):
+    tmq = moist(river(45.0, 180.0, 30.0))
+    tmq[47, 182], tmq[45, 178] = 20.0, 22.0
+    tmq[44, 180] = np.nan
+    rules = replace(RULES, form=form)
+    (verdict,) = rules.explain({"TMQ": tmq}, GRID, -45.0, 180.0, 3.0)
+    water, extent, width = verdict.checks
+    # Damped by 1 - exp(-lat^2 / 722): 22 kg/m2 at 45 S become 20.67, 20 at 43 S 18.46.
+    assert (verdict.candidate, verdict.lat, verdict.lon) == ("moistest cell", -45.0, 178.0)
+    assert water.value == pytest.approx(20.67, abs=0.01)
+    assert water.threshold == 24.0
+    assert np.isnan([extent.value, width.value]).all()
+    assert not any(check.passed for check in verdict.checks)
+    # A place off the grid of a region has no cell near.
+    part = Surroundings.of(LAT[100:160], LON[100:160])
+    assert rules.explain({"TMQ": tmq[100:160, 100:160]}, part, -45.0, 180.0, 3.0) == []
 
 
 def test_what_an_archive_must_have():

@@ -118,6 +118,17 @@ def test_one_cell_is_a_square():
     assert measure(mask).width_km == pytest.approx(55.6, rel=0.01)
 
 
+@pytest.mark.parametrize("num_rows", [4, 6, 8])
+def test_a_small_square_whose_ends_overlap_is_measured(num_rows):
+    # Within half its slant and half a tile of one end lie tiles that are as near to the other.
+    mask = np.zeros((361, 720), dtype=bool)
+    mask[180 : 180 + num_rows, 100 : 100 + num_rows] = True
+    shape = measure(mask)
+    # Half a degree is 55.6 km; a round end is taken for up to 15 % less.
+    assert 0.85 < shape.length_km / (55.6 * num_rows) < 1.15
+    assert shape.length_km * shape.width_km == pytest.approx((55.6 * num_rows) ** 2, rel=0.01)
+
+
 def test_a_ring_around_a_pole_and_a_cap_on_it_are_measured():
     ring = np.zeros((361, 720), dtype=bool)
     ring[300:304] = True
