@@ -12,7 +12,7 @@ import numpy as np
 
 from exastorm.config import suggestion
 from exastorm.errors import InputError
-from exastorm.labels.cyclones.sc18_thresholds import PUBLISHED_SETS
+from exastorm.labels.cyclones.teca_sets import PUBLISHED_SETS
 from exastorm.labels.settings import CYCLONE_SECTIONS, RIVER_SECTIONS, LabelSettings
 from exastorm.physics.surroundings import Surroundings
 
@@ -115,7 +115,7 @@ TEMPEST_CAM = _given(
 def _labels(form: str, *, loose: bool) -> Preset:
     """A label set of the SC18 data."""
     about = f"SC18 data set, labels_{int(loose)}, in {form} form"
-    vorticity, rise, warmth = PUBLISHED_SETS[0 if loose else -1]
+    vorticity, rise, warmth = PUBLISHED_SETS["super_relaxed" if loose else "default"]
     return Preset(
         about=about,
         spacing_deg=(0.2, 0.35),

@@ -31,18 +31,19 @@ from exastorm.labels.cyclones.sc18_criteria import (
     is_cyclone,
     latitude_check,
 )
-from exastorm.labels.cyclones.sc18_thresholds import PUBLISHED_SETS, Sc18Thresholds
+from exastorm.labels.cyclones.sc18_thresholds import Sc18Thresholds
+from exastorm.labels.cyclones.teca_sets import (
+    EXPLAINED_VORTICITY_PER_S,
+    NEEDED,
+    PUBLISHED_SETS,
+    THICKNESS,
+)
 from exastorm.labels.cyclones.wind_radii import wind_radii_deg
 from exastorm.labels.rule_sets import FieldPlan, Fields, TrackVerdict, Verdict
 from exastorm.linking.points import PointLinker
 from exastorm.physics.surroundings import Surroundings
 from exastorm.physics.warm_core import core_temperature, thickness
 from exastorm.physics.wind import vorticity
-
-NEEDED = ("PSL", "U850", "V850", "T200", "T500")
-"""Fields without which no center is looked for."""
-THICKNESS = ("Z1000", "Z200")
-"""Fields of the thickness test, which is left out without them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +85,7 @@ class Sc18CycloneRules(Sc18Thresholds):
 
     def members(self) -> list["Sc18CycloneRules"]:
         """The published sets of TECA's thresholds, the loosest first, scaled to this grid."""
-        vorticity, rise, warmth = PUBLISHED_SETS[-1]
+        vorticity, rise, warmth = PUBLISHED_SETS["default"]
         return [
             replace(
                 self,
@@ -92,7 +93,7 @@ class Sc18CycloneRules(Sc18Thresholds):
                 min_pressure_rise_pa=self.min_pressure_rise_pa * (p / rise),
                 min_warm_core_k=self.min_warm_core_k * (k / warmth),
             )
-            for v, p, k in PUBLISHED_SETS
+            for v, p, k in PUBLISHED_SETS.values()
         ]
 
     def explain(
@@ -143,8 +144,6 @@ class Sc18CycloneRules(Sc18Thresholds):
 
 
 EXPLAINED = "pressure minimum beside a vorticity maximum"
-EXPLAINED_VORTICITY_PER_S = 1e-5
-"""Maxima of vorticity from here on are explained: a tenth of the Earth's in mid-latitudes."""
 
 
 class CycloneFields(NamedTuple):

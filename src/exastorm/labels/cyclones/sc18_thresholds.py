@@ -16,15 +16,6 @@ from exastorm.physics.surroundings import Surroundings
 SC18_SPACING_DEG = float(np.sqrt(180.0 / 767.0 * 360.0 / 1152.0))
 """Square root of 0.23468 x 0.3125 degrees, the grid that the thresholds were published for."""
 
-PUBLISHED_SETS: tuple[tuple[float, float, float], ...] = (
-    (0.1e-4, 100.0, 0.1),
-    (1.4e-4, 300.0, 0.6),
-    (1.5e-4, 350.0, 0.7),
-    (1.6e-4, 400.0, 0.8),
-)
-"""Least vorticity (s-1), pressure rise (Pa) and warm core (K) of the four sets of the SC18 label
-scripts: super relaxed, relaxed, medium and default (azrael417/ClimDeepLearn, teca_shell)."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Sc18Thresholds:

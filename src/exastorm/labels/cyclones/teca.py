@@ -26,17 +26,17 @@ from exastorm.labels.cyclones.low_wind import choose_wind
 from exastorm.labels.cyclones.teca_corrected import CorrectedSearch, Low, TecaReach
 from exastorm.labels.cyclones.teca_criteria import checks, reaches
 from exastorm.labels.cyclones.teca_exact import ExactSearch
+from exastorm.labels.cyclones.teca_sets import (
+    EXPLAINED_VORTICITY_PER_S,
+    NEEDED,
+    PUBLISHED_SETS,
+    THICKNESS,
+)
 from exastorm.labels.cyclones.wind_radii import wind_radii_deg
 from exastorm.labels.rule_sets import Check, FieldPlan, Fields, TrackVerdict, Verdict
 from exastorm.linking.trajectories import TrackLimits, is_lasting, link_candidates, strong_days
 from exastorm.physics.surroundings import Surroundings
 
-NEEDED = ("PSL", "U850", "V850", "T200", "T500")
-"""Fields without which no candidate is looked for."""
-THICKNESS = ("Z1000", "Z200")
-"""Fields of the thickness test, which is left out without them."""
-EXPLAINED_VORTICITY_PER_S = 1e-5
-"""Maxima of vorticity from here on are explained: the loosest published threshold."""
 MAY_BE_ZERO = ("min_wind_ms", "min_duration_days")
 ANY_SIGN = ("lowest_lat_deg", "highest_lat_deg")
 
@@ -190,7 +190,7 @@ class TecaRules:
         names = ("min_vorticity_per_s", "min_pressure_rise_pa", "min_warm_core_k")
         return [
             replace(self, **{name: getattr(variant, name) for name in names})
-            for variant in reversed(TECA_VARIANTS.values())
+            for variant in TECA_VARIANTS.values()
         ]
 
     def explain(
@@ -258,16 +258,7 @@ def _measure(search: Any, row: int, column: int, low: Low) -> CycloneCenter:
 
 
 TECA_VARIANTS: dict[str, TecaRules] = {
-    "default": TecaRules(),
-    "medium": TecaRules(
-        min_vorticity_per_s=1.5e-4, min_warm_core_k=0.7, min_pressure_rise_pa=350.0
-    ),
-    "relaxed": TecaRules(
-        min_vorticity_per_s=1.4e-4, min_warm_core_k=0.6, min_pressure_rise_pa=300.0
-    ),
-    "super_relaxed": TecaRules(
-        min_vorticity_per_s=0.1e-4, min_warm_core_k=0.1, min_pressure_rise_pa=100.0
-    ),
+    name: TecaRules(**one._asdict()) for name, one in PUBLISHED_SETS.items()
 }
 """Sets of thresholds with which the makers of the SC18 labels ran TECA (azrael417/ClimDeepLearn,
 teca_shell), the strictest first: HAPPI15_default, _medium and _relaxed, and the super_relaxed of 18
