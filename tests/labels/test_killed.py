@@ -159,6 +159,15 @@ def test_files_cut_at_any_time_step_give_the_same_bytes(tmp_path, cyclones):
     assert len(tracks) == NUM_TIMES, "one track through all files"
 
 
+def test_fields_with_different_chunks_give_the_same_bytes(tmp_path):
+    dataset = climate().assign_attrs(source="the same climate")
+    mixed = dataset.chunk(time=5).assign(TMQ=dataset["TMQ"].chunk(time=3))
+    for name, given in (("even", dataset), ("mixed", mixed)):
+        (tmp_path / name).mkdir()
+        label_archive(given, tmp_path / name / "labels.nc")
+    assert result(tmp_path / "even" / "labels.nc") == result(tmp_path / "mixed" / "labels.nc")
+
+
 @pytest.fixture(scope="module")
 def cluster():
     """Two workers in processes of their own; a worker that dies is replaced."""
