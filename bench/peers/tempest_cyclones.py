@@ -34,10 +34,7 @@ CONTOURS = {
     "tempest-era5": "PSL,200.0,5.5,0;_DIFF(Z300,Z500),-6.0,6.5,1.0",
     "tempest-cam": "PSL,300.0,4.0,0;_AVG(T200,T500),-0.6,4.0,1.0",
 }
-RULES = {
-    "tempest-era5": TempestEra5Rules(),
-    "tempest-cam": TempestCamRules(),
-}
+RULES = {"tempest-era5": TempestEra5Rules(), "tempest-cam": TempestCamRules()}
 OUTPUT = "PSL,min,0;_VECMAG(U10,V10),max,2;ZS,min,0"
 STITCH = (
     "--in_fmt lon,lat,slp,wind,zs --range 8.0 --mintime 54h --maxgap 24h --caltype noleap "

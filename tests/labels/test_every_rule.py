@@ -131,6 +131,16 @@ def test_tracks_as_parquet(climate, tmp_path):
     pd.testing.assert_frame_equal(a, b, check_dtype=False, rtol=1e-5)
 
 
+def test_percentiles_of_few_snapshots_are_refused(climate, tmp_path):
+    # The 85th percentile of fewer than 1 / 0.15 = 6.7 snapshots is above all of them.
+    settings = loosened("none", "guan_waliser")
+    out = tmp_path / "labels.nc"
+    with pytest.raises(InputError, match=r"at least 7 snapshots of a season, month 8 has 6"):
+        label_archive(climate.isel(time=slice(6)), out, settings)
+    assert list(tmp_path.iterdir()) == []
+    assert label_archive(climate.isel(time=slice(7)), out, settings).num_snapshots == 7
+
+
 def test_rules_in_transport_refuse_a_proxy(climate, tmp_path):
     # The 16 channels alone: no vapor transport.
     without = climate.drop_vars(["IVTX", "IVTY"])

@@ -64,7 +64,11 @@ def label_archive(
         files.append(plan.climatology.file)
     signature = _signature(needed, settings, plan, blocks) | {"files": _stamps(files)}
     folder = BlockFolder(out, signature)
-    plan = _with_climatology(dataset, plan, folder)
+    try:
+        plan = _with_climatology(dataset, plan, folder)
+    except InputError:
+        folder.remove_if_idle(blocks)
+        raise
     todo = [block for block in blocks if not folder.is_done(block)]
     # A lazy archive goes to every process once and whole: of a thousand files each slice of it
     # would carry all. One in memory goes in slices.
@@ -81,8 +85,7 @@ def label_archive(
                 bar.advance(block.stop - block.start)
     except InputError as error:
         done = folder.num_done(blocks)
-        if done == 0:
-            folder.remove()
+        if folder.remove_if_idle(blocks):
             raise
         raise InputError(
             f"{error} ({done} of {blocks[-1].stop} snapshots are labeled and kept in {folder.path};"
@@ -95,19 +98,20 @@ def label_archive(
 
 def _with_climatology(dataset: xr.Dataset, plan: Plan, folder: BlockFolder) -> Plan:
     """The plan with its local percentiles in a file, made from the archive where none is given."""
-    request = plan.climatology
-    if request is None:
+    asked = plan.climatology
+    if asked is None:
         return plan
-    if request.file is None:
+    request = asked
+    if asked.file is None:
         file = folder.path / "climatology.nc"
         if not file.exists():
-            seasonal_percentiles(dataset, request.moisture, request.percentiles, folder.path).save(
-                file
-            )
-        request = replace(request, file=str(file))
+            made = seasonal_percentiles(dataset, asked.moisture, asked.percentiles, folder.path)
+            made.save(file)
+        request = replace(asked, file=str(file))
     climatology = open_climatology(
         str(request.file), dataset["lat"].values, dataset["lon"].values, request
     )
+    climatology.check_enough(asked, {time.month for time in dataset["time"].values})
     return plan._replace(climatology=request, notes=plan.notes | climatology.notes())
 
 

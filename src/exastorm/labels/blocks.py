@@ -67,6 +67,13 @@ class BlockFolder:
         """Number of finished snapshots."""
         return sum(block.stop - block.start for block in blocks if self.is_done(block))
 
+    def remove_if_idle(self, blocks: list[Block]) -> bool:
+        """Delete the folder where no block is finished; returns whether it did."""
+        idle = self.num_done(blocks) == 0
+        if idle:
+            self.remove()
+        return idle
+
     def remove(self) -> None:
         """Delete the folder."""
         if self.path.exists():

@@ -8,6 +8,7 @@ year an 85th percentile holds little more than that year's weather.
 """
 
 import itertools
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -117,6 +118,29 @@ class Climatology:
         if empty:
             told += f"; none of months {', '.join(empty)}, so that seasons are cut"
         return {"river_climatology": f"percentiles of {told}"}
+
+    def check_enough(self, request: ClimatologyRequest, months: set[int]) -> None:
+        """Refuse percentiles of so few snapshots that the highest of them is above all others.
+
+        Args:
+            request: The percentiles.
+            months: Calendar months, 1 to 12, that are compared with them.
+
+        Raises:
+            InputError: Where a season has fewer than 1 / (1 - p) snapshots.
+        """
+        counts = self.dataset["num_snapshots"].values
+        share = 1.0 - max(request.percentiles) / 100.0
+        least = math.ceil(1.0 / share - 1e-9)
+        window = np.arange(-HALF_WINDOW_MONTHS, HALF_WINDOW_MONTHS + 1)
+        for month in sorted(months):
+            num = int(counts[(month - 1 + window) % NUM_MONTHS].sum())
+            if num < least:
+                raise InputError(
+                    f"local percentiles need at least {least} snapshots of a season, month {month}"
+                    f" has {num}; give a file of more as --label.guan-waliser.climatology",
+                    file=request.file,
+                )
 
     def save(self, path: str | Path) -> None:
         """Write as netCDF, from where `open_climatology` takes it.
