@@ -11,9 +11,10 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from exastorm.constants import KM_PER_DEGREE
 from exastorm.readers.synthetic.canvas import Canvas
 from exastorm.readers.synthetic.climatology import AIR_DENSITY, MeanState, mean_state
-from exastorm.readers.synthetic.earth import KM_PER_DEGREE, Earth, gradient, make_earth
+from exastorm.readers.synthetic.earth import Earth, gradient, make_earth
 from exastorm.readers.synthetic.noise import LAYERS, Noise, gradient_per_meter, resolved_variance
 from exastorm.readers.synthetic.profiles import july_share
 from exastorm.readers.synthetic.settings import YEAR_LENGTH_DAYS, SyntheticSettings

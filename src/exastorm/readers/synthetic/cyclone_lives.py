@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from exastorm.constants import KM_PER_DEGREE
 from exastorm.grid import great_circle_km
 from exastorm.land import coast_table
 from exastorm.readers.synthetic.best_tracks import (
@@ -24,7 +25,6 @@ from exastorm.readers.synthetic.best_tracks import (
     WIND_QUANTILES,
     Basin,
 )
-from exastorm.readers.synthetic.earth import KM_PER_DEGREE
 from exastorm.readers.synthetic.geometry import smooth_step
 from exastorm.readers.synthetic.profiles import zonal_mean
 from exastorm.readers.synthetic.settings import SyntheticSettings, random_stream

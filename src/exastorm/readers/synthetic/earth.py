@@ -7,14 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from exastorm.constants import EARTH_RADIUS_KM, EARTH_ROTATION_RATE
+from exastorm.constants import EARTH_RADIUS_KM, EARTH_ROTATION_RATE, KM_PER_DEGREE
 from exastorm.grid import regular_grid
 from exastorm.land import land_fraction, terrain_height_m
 
 FloatArray = NDArray[np.float64]
-
-KM_PER_DEGREE = float(np.deg2rad(EARTH_RADIUS_KM))
-"""Length of one degree of a great circle, km."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exastorm.constants import EARTH_RADIUS_KM
-from exastorm.readers.synthetic.earth import KM_PER_DEGREE, Earth
+from exastorm.constants import EARTH_RADIUS_KM, KM_PER_DEGREE
+from exastorm.readers.synthetic.earth import Earth
 
 FloatArray = NDArray[np.float64]
 
