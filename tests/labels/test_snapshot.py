@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from tests.labels.conftest import LAT, LON
 
+from exastorm.errors import InputError
 from exastorm.labels.cyclones.extent import Sc18MaskRules
 from exastorm.labels.cyclones.sc18 import Sc18CycloneRules
 from exastorm.labels.plan import make_plan as plan_on_grid
@@ -151,3 +152,17 @@ def test_soft_labels_are_shares_of_the_ensemble(stormy):
     np.testing.assert_allclose(share, np.mean(alone, axis=0), atol=1e-6)
     # 26 kg/m2 damped at 40 N is 23.2: over 18 and 21, not over 24.
     assert share[130, 200] == pytest.approx(2 / 3)
+
+
+def test_a_snapshot_is_checked_at_the_door(stormy):
+    with pytest.raises(InputError, match="nothing to label: tropical_cyclones left out"):
+        label_snapshot({"PSL": stormy["PSL"]}, LAT, LON)
+    with pytest.raises(InputError, match="variable lat: must ascend"):
+        label_snapshot(stormy, LAT[::-1], LON)
+    with pytest.raises(InputError, match=r"variable TMQ: must have shape \(181, 360\), got"):
+        label_snapshot(stormy | {"TMQ": stormy["TMQ"][:10]}, LAT, LON)
+    with pytest.raises(InputError, match="must last 54 h, which one snapshot can't show; sc18 can"):
+        label_snapshot(stormy, LAT, LON, LabelSettings(cyclones="tempest-cam"))
+    assert (
+        "atmospheric_rivers" in label_snapshot(stormy, LAT, LON, LabelSettings(rivers="none")).notes
+    )

@@ -269,3 +269,32 @@ def test_warm_lows_of_high_latitudes_are_left_out():
     failed = [check for check in verdict.checks if not check.passed]
     assert [(check.value, check.threshold) for check in failed] == [(60.0, 50.0)]
     assert len(find_cyclones(fields, GRID, replace(RULES, max_latitude_deg=80.0))) == 1
+
+
+def test_thresholds_on_the_grid_that_they_were_published_for():
+    grid = Surroundings.of(*regular_grid(768, 1152))
+    assert RULES.on_grid(grid.spacing_deg) == RULES
+
+
+def test_missing_values_beside_a_storm_do_not_hide_it():
+    fields = one_storm()
+    (whole,) = find_cyclones(one_storm(), GRID, RULES)
+    # One cell a degree north-east of the center in every field that is looked at along rays.
+    for name in ("T500", "PSL", "UBOT", "Z200"):
+        fields[name][109, 101] = np.nan
+    (center,) = find_cyclones(fields, GRID, RULES)
+    assert center.radius_17_deg == pytest.approx(whole.radius_17_deg, rel=0.02)
+    assert center.warm_core_k == pytest.approx(whole.warm_core_k, rel=0.02)
+
+
+def test_a_core_hidden_by_missing_values_is_none():
+    # Missing values count as below every threshold: also those of a field that is there.
+    fields = one_storm()
+    fields["Z1000"][:] = np.nan
+    assert find_cyclones(fields, GRID, RULES) == []
+
+
+def test_radii_of_an_unknown_wind_are_unknown():
+    lat, lon = regular_grid(181, 360)
+    radii = wind_radii_deg(np.full((181, 360), np.nan), Surroundings.of(lat, lon), (100, 0))
+    assert np.isnan(radii).all()
