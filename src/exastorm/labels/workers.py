@@ -102,8 +102,8 @@ def _in_processes(
             yield from (future.result() for future in running)
         except BrokenProcessPool:
             raise InputError(
-                "one of the processes was ended from outside, as when memory runs out (try a smaller"
-                " block_size or num_workers), or a script's work does not stand under"
+                "one of the processes was ended from outside, as when memory runs out (try a"
+                " smaller block_size or num_workers), or a script's work does not stand under"
                 " if __name__ == '__main__'"
             ) from None
         except BaseException:
