@@ -6,10 +6,7 @@ true cyclones, and how many cells the rivers of each rule set share with the tru
 """
 
 import time
-from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -23,6 +20,7 @@ from exastorm.errors import InputError
 from exastorm.labels.cyclones.centers import CycloneCenter
 from exastorm.labels.cyclones.extent import Extent, Sc18MaskRules, storm_extent
 from exastorm.labels.rule_sets import CycloneRules, Fields, RiverRules
+from exastorm.labels.workers import run_jobs
 from exastorm.performance.label_climatology import local_percentiles, with_climatologies
 from exastorm.performance.label_overlap import Overlap, river_overlap
 from exastorm.physics.surroundings import Surroundings
@@ -110,38 +108,19 @@ def _find_blocks(climate: SyntheticSettings, rules: RuleSets, num_workers: int) 
     blocks = [tuple(hours[start : start + BLOCK_LENGTH]) for start in starts]
     found: dict[int, list[Finds]] = {}
     with ProgressBar("score labels", len(hours)) as bar:
-        for number, finds in _run(climate, rules, blocks, num_workers):
+        for number, finds in run_jobs(
+            _find_block,
+            (climate, rules),
+            enumerate(blocks),
+            num_workers=min(num_workers, len(blocks)),
+        ):
             found[number] = finds
             bar.advance(len(finds))
     return [finds for number in range(len(blocks)) for finds in found[number]]
 
 
-def _run(
-    climate: SyntheticSettings, rules: RuleSets, blocks: list[tuple[int, ...]], num_workers: int
-) -> Iterator[tuple[int, list[Finds]]]:
-    """Blocks with their numbers as they are done, here or in several processes."""
-    num_workers = min(num_workers, len(blocks))
-    jobs = ((number, climate, rules, hours) for number, hours in enumerate(blocks))
-    if num_workers <= 1:
-        yield from (_find_block(*job) for job in jobs)
-        return
-    with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn")) as executor:
-        running: set[Future[tuple[int, list[Finds]]]] = set()
-        try:
-            for job in jobs:
-                running.add(executor.submit(_find_block, *job))
-                # Two a process: one at work, one ready.
-                if len(running) >= 2 * num_workers:
-                    done, running = wait(running, return_when=FIRST_COMPLETED)
-                    yield from (future.result() for future in done)
-            yield from (future.result() for future in running)
-        except BaseException:
-            executor.shutdown(cancel_futures=True)
-            raise
-
-
 def _find_block(
-    number: int, climate: SyntheticSettings, rules: RuleSets, hours: tuple[int, ...]
+    climate: SyntheticSettings, rules: RuleSets, number: int, hours: tuple[int, ...]
 ) -> tuple[int, list[Finds]]:
     """The finds of some absolute hours, with the number of their block."""
     earth = make_earth(climate.height, climate.width)
