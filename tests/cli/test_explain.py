@@ -96,6 +96,8 @@ def test_rule_sets_have_short_options(archive, capsys):
     assert "FAIL" in strict
     assert "no tropical cyclone" in strict
     assert "rule set teca" in said(capsys, *argv, "--preset", "labels-0")
+    told = json.loads(said(capsys, *argv, "--preset", "labels-0", "--json"))
+    assert told["notes"]["preset"].startswith("the preset is for grids of 0.2 to 0.35 degrees")
 
 
 @pytest.mark.real_data

@@ -194,14 +194,17 @@ def test_water_alone_explains_rivers_and_says_why_not_cyclones():
 
 def test_a_river_by_local_percentiles_has_them():
     settings = LabelSettings(cyclones="none", rivers="guan_waliser")
-    dataset = archive(2, fields=["TMQ"])
+    dataset = archive(8, fields=["TMQ"])
     wind = {"IVTX": 100.0, "IVTY": 300.0}
-    wet = mock_dataset(wind, LAT.size, LON.size, 2, step_hours=6)
+    wet = mock_dataset(wind, LAT.size, LON.size, 8, step_hours=6)
     wet["IVTY"] = wet["IVTY"] * (1 + (dataset["TMQ"] > 50)).astype(np.float32)
     wet["IVTY"].attrs["units"] = "kg m-1 s-1"
     told = explain_snapshot(wet, "2000-01-01", 42.0, 200.0, settings)
-    assert "2 snapshots" in told.notes["river_climatology"]
+    assert "8 snapshots" in told.notes["river_climatology"]
     assert told.candidates["rivers"]
+    # As `label` does, it refuses percentiles of fewer than 1 / 0.15 snapshots.
+    with pytest.raises(InputError, match="at least 7 snapshots of a season, month 1 has 3"):
+        explain_snapshot(wet.isel(time=slice(3)), "2000-01-01", 42.0, 200.0, settings)
 
 
 def test_where_nothing_is_near_the_next_is_told():

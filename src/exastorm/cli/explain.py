@@ -1,7 +1,7 @@
 """`exastorm explain`: why something is labeled or not, criterion by criterion."""
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -42,7 +42,8 @@ class Explain(Command):
     """Tell why something is labeled or not: each candidate near a place, criterion by criterion.
 
     --tc and --ar name the rule sets (short for --label.cyclones and --label.rivers), as in
-    `exastorm label`.
+    `exastorm label`. How the work of a whole archive is cut and stored (num_workers, scheduler,
+    block_size, tracks, soft) has no meaning here.
     """
 
     example: ClassVar[str] = (
@@ -81,6 +82,11 @@ class Explain(Command):
         out = None if self.map is None else _picture(self.map, self.paths)
         dataset = exastorm.open(list(self.paths), **asdict(self.read))
         told = explain_snapshot(dataset, self.time, lat, lon, self.label, self.within)
+        if self.preset is not None:
+            grid = dataset["lat"].values, dataset["lon"].values
+            warnings = find_preset(self.preset).warnings(self.label, *grid)
+            if warnings:
+                told = replace(told, notes=told.notes | {"preset": "; ".join(warnings)})
         figures = told.to_dict() | {"map": None if out is None else str(out)}
         if out is not None:
             from exastorm.report.explain_figure import explain_figure

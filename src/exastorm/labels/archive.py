@@ -1,4 +1,4 @@
-"""Label an archive larger than memory: class maps and a table of cyclones, in blocks of time.
+"""Label an archive larger than memory: class maps and a table of tracks, in blocks of time.
 
 What each block of snapshots holds is found one block after the other, by several processes or by
 the workers of a Dask cluster, and kept in a folder beside the output until all are there. Then

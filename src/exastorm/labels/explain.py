@@ -142,6 +142,7 @@ def _season(dataset: xr.Dataset, plan: Plan, step: int) -> tuple[Fields, dict[st
         return {}, {}
     climatology = climatology_of(dataset, plan.climatology)
     month = dataset["time"].values[step].month
+    climatology.check_enough(plan.climatology, {month})
     return dict(climatology.fields(plan.climatology, month)), climatology.notes()
 
 

@@ -23,9 +23,10 @@ from exastorm.constants import KM_PER_DEGREE
 from exastorm.grid import great_circle_km
 from exastorm.labels.cyclones.centers import NAN, CycloneCenter
 from exastorm.labels.cyclones.low_wind import choose_wind
-from exastorm.labels.cyclones.teca_corrected import CorrectedSearch, Low, TecaReach
+from exastorm.labels.cyclones.teca_corrected import CorrectedSearch
 from exastorm.labels.cyclones.teca_criteria import checks, reaches
 from exastorm.labels.cyclones.teca_exact import ExactSearch
+from exastorm.labels.cyclones.teca_search import Low, TecaReach, TecaSearch
 from exastorm.labels.cyclones.teca_sets import (
     EXPLAINED_VORTICITY_PER_S,
     NEEDED,
@@ -210,7 +211,7 @@ class TecaRules:
             verdicts.append(Verdict(kind, float(place[0]), float(place[1]), found))
         return verdicts
 
-    def _search(self, fields: Fields, grid: Surroundings) -> CorrectedSearch | ExactSearch:
+    def _search(self, fields: Fields, grid: Surroundings) -> TecaSearch:
         reach = TecaReach(
             self.vorticity_window_deg,
             self.max_core_distance_deg,
@@ -220,7 +221,7 @@ class TecaRules:
             self.lowest_lat_deg,
             self.highest_lat_deg,
         )
-        kind = ExactSearch if self.form == "exact" else CorrectedSearch
+        kind: type[TecaSearch] = ExactSearch if self.form == "exact" else CorrectedSearch
         return kind(fields, grid, reach, self.convert_wind)
 
     def _rises(self, rise_pa: Any) -> Any:
@@ -238,7 +239,7 @@ class TecaRules:
         return np.asarray((wind >= self.min_wind_ms) & warm & thick)
 
 
-def _measure(search: Any, row: int, column: int, low: Low) -> CycloneCenter:
+def _measure(search: TecaSearch, row: int, column: int, low: Low) -> CycloneCenter:
     """All that is measured of the candidate at a vorticity maximum and its pressure minimum."""
     falls = search.core_falls(low)
     return CycloneCenter(

@@ -7,91 +7,25 @@ grid points (`exastorm.labels.cyclones.subgrid`). A field rises by what it gains
 along the weakest of eight great circles, so that a threshold of 400 Pa means 400 Pa.
 """
 
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import takewhile
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from exastorm.constants import KM_PER_DEGREE
 from exastorm.grid import great_circle_km
-from exastorm.labels.cyclones.low_wind import low_wind
 from exastorm.labels.cyclones.subgrid import subgrid_minimum
 from exastorm.labels.cyclones.teca_peaks import sieve
-from exastorm.labels.rule_sets import Fields
-from exastorm.physics.surroundings import TOLERANCE_DEG, Surroundings
+from exastorm.labels.cyclones.teca_search import NEITHER, Falls, Low, TecaSearch
+from exastorm.physics.surroundings import TOLERANCE_DEG
 from exastorm.physics.warm_core import core_temperature, thickness
 from exastorm.physics.wind import vorticity
 
-NEITHER = 0.0
-"""Fall of a field where no maximum is near the center, or where values are missing."""
 
-
-class TecaReach(NamedTuple):
-    """How far each criterion looks; fields of `TecaRules`."""
-
-    vorticity_window_deg: float
-    core_deg: float
-    pressure_deg: float
-    warm_core_deg: float
-    thickness_deg: float
-    lowest_lat_deg: float
-    highest_lat_deg: float
-
-
-class Low(NamedTuple):
-    """The pressure minimum that belongs to a vorticity maximum.
-
-    Attributes:
-        row: Row of the grid point nearest to it.
-        column: Its column.
-        lat: Latitude, degrees.
-        lon: Longitude in [0, 360), degrees.
-        pressure_pa: Pressure there.
-        distance_deg: Distance from the vorticity maximum, degrees.
-        rise_pa: Rise of pressure around it.
-        near: Whether it is a minimum, and near enough.
-    """
-
-    row: int
-    column: int
-    lat: float
-    lon: float
-    pressure_pa: float
-    distance_deg: float
-    rise_pa: float
-    near: bool
-
-
-class Falls(NamedTuple):
-    """How far two fields fall around the core.
-
-    Attributes:
-        warm_core_k: Fall of the mean of T200 and T500.
-        thickness_m: Fall of Z200 - Z1000; NaN where the archive lacks them.
-    """
-
-    warm_core_k: float
-    thickness_m: float
-
-
-@dataclass(frozen=True, eq=False)
-class CorrectedSearch:
-    """TECA's criteria on the sphere, in one snapshot.
-
-    Attributes:
-        fields: The fields of the snapshot (H, W).
-        grid: Their grid.
-        reach: How far each criterion looks.
-        convert_wind: Whether a wind of another height is converted.
-    """
-
-    fields: Fields
-    grid: Surroundings
-    reach: TecaReach
-    convert_wind: bool
+class CorrectedSearch(TecaSearch):
+    """TECA's criteria on the sphere."""
 
     @cached_property
     def turning(self) -> NDArray[np.floating[Any]]:
@@ -101,11 +35,6 @@ class CorrectedSearch:
         return turning
 
     @cached_property
-    def wind(self) -> NDArray[np.floating[Any]]:
-        """Low-level wind (H, W), m s-1."""
-        return low_wind(self.fields, "lowest", convert=self.convert_wind)
-
-    @cached_property
     def cold(self) -> NDArray[np.floating[Any]]:
         """Negative mean of T200 and T500 (H, W), K."""
         return -core_temperature(self.fields["T200"], self.fields["T500"])
@@ -113,7 +42,7 @@ class CorrectedSearch:
     @cached_property
     def shallow(self) -> NDArray[np.floating[Any]] | None:
         """Negative thickness (H, W), m; None without heights."""
-        if not {"Z200", "Z1000"} <= set(self.fields):
+        if not self.has_thickness:
             return None
         return -thickness(self.fields["Z200"], self.fields["Z1000"])
 
@@ -218,5 +147,6 @@ class CorrectedSearch:
     def _lowest(self, field: Any, row: int, column: int) -> tuple[int, int] | None:
         """The lowest point within the core radius; None if the field goes on falling beyond."""
         place = self.grid.lowest_within(field, row, column, self.reach.core_deg)
-        touching = field[self.grid.touching(*place)]
-        return place if np.all(touching >= field[place]) else None
+        # A missing value beside it is none that is lower.
+        lower = field[self.grid.touching(*place)] < field[place]
+        return None if np.any(lower) else place

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from exastorm.labels.cyclones.centers import NAN
-from exastorm.labels.cyclones.teca_corrected import Falls, Low
+from exastorm.labels.cyclones.teca_search import Falls, Low, TecaSearch
 from exastorm.labels.cyclones.teca_shape import BLIND_RISE
 from exastorm.labels.rule_sets import Check
 
@@ -16,7 +16,9 @@ def reaches(values: Any, least: float, form: str) -> Any:
     return (values >= least) | ((values > BLIND_RISE) & (form == "exact"))
 
 
-def checks(rules: Any, search: Any, place: tuple[int, int], low: Low | None) -> tuple[Check, ...]:
+def checks(
+    rules: Any, search: TecaSearch, place: tuple[int, int], low: Low | None
+) -> tuple[Check, ...]:
     """Every criterion, applied to a vorticity maximum and the pressure minimum beside it."""
     lat, turning = float(search.grid.lat[place[0]]), search.vorticity(*place)
     near = low is not None and low.near
@@ -33,7 +35,7 @@ def checks(rules: Any, search: Any, place: tuple[int, int], low: Low | None) -> 
         rules.min_thickness_m,
         rules.form,
     )
-    untested = search.shallow is None
+    untested = not search.has_thickness
     return (
         Check("latitude, degrees", lat, edge, inside, "<=" if lat >= 0 else ">="),
         Check(

@@ -16,7 +16,6 @@ longitudes may leave [0, 360) by up to the core radius, which lets some tracks c
 end there.
 """
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -25,12 +24,9 @@ from numpy.typing import NDArray
 
 from exastorm.errors import InputError
 from exastorm.grid import nearest_index, wrap_longitude
-from exastorm.labels.cyclones.low_wind import low_wind
-from exastorm.labels.cyclones.teca_corrected import NEITHER, Falls, Low, TecaReach
 from exastorm.labels.cyclones.teca_peaks import sieve
+from exastorm.labels.cyclones.teca_search import NEITHER, Falls, Low, TecaSearch
 from exastorm.labels.cyclones.teca_shape import MARGIN, Place, Surface, descend, stepped_rise
-from exastorm.labels.rule_sets import Fields
-from exastorm.physics.surroundings import Surroundings
 from exastorm.physics.warm_core import core_temperature, thickness
 
 Index = NDArray[np.intp]
@@ -41,21 +37,8 @@ EARTH_RADIUS_M = 6371.0e3
 """TECA's radius of the Earth, m (teca_vorticity)."""
 
 
-@dataclass(frozen=True, eq=False)
-class ExactSearch:
-    """TECA's search in one snapshot.
-
-    Attributes:
-        fields: The fields of the snapshot (H, W).
-        grid: Their grid.
-        reach: How far each criterion looks.
-        convert_wind: Whether a wind of another height is converted.
-    """
-
-    fields: Fields
-    grid: Surroundings
-    reach: TecaReach
-    convert_wind: bool
+class ExactSearch(TecaSearch):
+    """TECA's search as its program makes it."""
 
     @cached_property
     def first_row(self) -> int:
@@ -112,11 +95,6 @@ class ExactSearch:
         return np.asarray(out)
 
     @cached_property
-    def wind(self) -> NDArray[np.floating[Any]]:
-        """Low-level wind of all rows (H, W), m s-1."""
-        return low_wind(self.fields, "lowest", convert=self.convert_wind)
-
-    @cached_property
     def cold(self) -> NDArray[np.floating[Any]]:
         """Negative mean of T200 and T500 of the cut fields, K."""
         return -core_temperature(self._cut(self.fields["T200"]), self._cut(self.fields["T500"]))
@@ -124,7 +102,7 @@ class ExactSearch:
     @cached_property
     def shallow(self) -> NDArray[np.floating[Any]] | None:
         """Negative thickness of the cut fields, m; None without heights."""
-        if not {"Z200", "Z1000"} <= set(self.fields):
+        if not self.has_thickness:
             return None
         return -thickness(self._cut(self.fields["Z200"]), self._cut(self.fields["Z1000"]))
 

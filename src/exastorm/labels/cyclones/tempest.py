@@ -12,6 +12,7 @@ Candidates lie on grid points, as theirs do, unless `sub_grid` is asked for. Exa
 since these rule sets carry the name of another tool, and so that their tracks can be compared.
 """
 
+from abc import abstractmethod
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, ClassVar
@@ -52,9 +53,9 @@ class TempestRules(TempestThresholds):
         """Least strength of the core's contour, in its unit."""
         return float(getattr(self, self.core_threshold))
 
+    @abstractmethod
     def core(self, fields: Fields) -> Values:
         """The negative of the field whose maximum is the core (H, W), single precision."""
-        raise NotImplementedError
 
     def plan(self, available: set[str]) -> FieldPlan:
         """Sea-level pressure, the core's two fields, a low-level wind, PHIS where it is there."""

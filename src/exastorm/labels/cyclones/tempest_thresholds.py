@@ -1,5 +1,6 @@
 """Thresholds that the two criteria of TempestExtremes share."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -7,7 +8,7 @@ from exastorm.labels.cyclones.stitching import StitchRules
 
 
 @dataclass(frozen=True, kw_only=True)
-class TempestThresholds:
+class TempestThresholds(ABC):
     """What both criteria ask for, each with its own numbers."""
 
     min_pressure_rise_pa: float
@@ -59,6 +60,6 @@ class TempestThresholds:
                 raise ValueError(f"{name} must be in [0, 180], got {getattr(self, name)}")
 
     @property
+    @abstractmethod
     def min_core_fall(self) -> float:
         """Least strength of the core's contour, in its unit."""
-        raise NotImplementedError
