@@ -6,6 +6,7 @@ import pytest
 from exastorm.constants import EARTH_RADIUS_KM
 from exastorm.errors import InputError
 from exastorm.grid import (
+    area_weights,
     cell_areas_km2,
     check_grid,
     check_without_gap,
@@ -23,6 +24,19 @@ from exastorm.grid import (
 def test_areas_sum_to_the_sphere(shape):
     # 4 pi R^2 = 5.10066e8 km2 for R = 6371.0088 km.
     assert cell_areas_km2(*regular_grid(*shape)).sum() == pytest.approx(5.10066e8, rel=1e-5)
+
+
+def test_area_weights_are_cosines_of_mean_one():
+    # cos 0, 60, 90 = 1, 0.5, 0; over their mean 0.5. Files of single precision end past the pole.
+    weights = area_weights([0.0, 60.0, 90.00001])
+    np.testing.assert_allclose(weights, [2.0, 1.0, 0.0], atol=1e-6)
+    assert weights.dtype == np.float32
+    assert weights.min() == 0
+    # Between the poles rows of even spacing relate as the areas of their cells.
+    lat, lon = regular_grid(19, 36)
+    ratio = cell_areas_km2(lat, lon)[1:-1, 0] / area_weights(lat)[1:-1]
+    np.testing.assert_allclose(ratio, ratio[0], rtol=1e-6)
+    assert area_weights(lat).mean() == pytest.approx(1.0)
 
 
 def test_area_of_a_one_degree_cell_at_the_equator():

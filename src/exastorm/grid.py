@@ -141,6 +141,20 @@ def cell_areas_km2(lat: Any, lon: Any) -> FloatArray:
     return np.asarray(EARTH_RADIUS_KM**2 * bands[:, None] * widths[None, :])
 
 
+def area_weights(lat: Any) -> NDArray[np.float32]:
+    """Share of the globe that a cell of each row covers, relative to the mean row: (H,) float32.
+
+    The cosine of latitude over its mean, all rows counted alike, so that the weights have mean 1;
+    at the poles it is 0.
+
+    Args:
+        lat: Latitudes (H,), degrees.
+    """
+    # Files round 90 degrees up, where the cosine is below 0.
+    cosine = np.clip(np.cos(np.deg2rad(np.asarray(lat, dtype=np.float64))), 0.0, None)
+    return np.asarray(cosine / cosine.mean(), dtype=np.float32)
+
+
 def great_circle_km(lat1: Any, lon1: Any, lat2: Any, lon2: Any) -> Any:
     """Great-circle distance, km, by the haversine formula (Sinnott 1984), broadcasting.
 

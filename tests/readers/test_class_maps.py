@@ -6,7 +6,7 @@ import xarray as xr
 
 from exastorm.errors import InputError
 from exastorm.readers.archives import write_archive
-from exastorm.readers.class_maps import open_class_map
+from exastorm.readers.class_maps import open_class_map, open_label_sets
 from exastorm.readers.schema import CLASS_ATTRS, mock_dataset
 from exastorm.variables import CHANNELS
 
@@ -156,3 +156,75 @@ def test_coordinates_stay_where_the_class_map_is_alone(tmp_path):
     opened = open_class_map(write(alone, tmp_path / "maps.nc"))
     assert set(opened.coords) == {"time", "lat", "lon"}
     assert np.array_equal(opened["lon"].values, alone["lon"].values)
+
+
+def test_files_become_label_sets_named_as_they_are(tmp_path):
+    paths = [write(class_maps(seed=n), tmp_path / f"{name}.nc") for n, name in enumerate("ab")]
+    together, names = open_label_sets(paths)
+    assert names == ("a", "b")
+    for path, name in zip(paths, names, strict=True):
+        assert np.array_equal(together[name], open_class_map(path)["class_map"])
+        assert together[name].dtype == np.int8
+        assert together[name].chunks is not None
+    assert set(together.coords) == {"time", "lat", "lon"}
+    assert together.attrs["source"] == f"{paths[0]}, {paths[1]}"
+    (tmp_path / "c").mkdir()
+    same = [paths[0], write(class_maps(), tmp_path / "c" / "a.nc")]
+    assert open_label_sets(same)[1] == tuple(map(str, same))
+
+
+def test_variables_become_label_sets(tmp_path):
+    maps = class_maps()
+    maps["other"] = 2 - maps["class_map"]
+    first = write(maps, tmp_path / "a.nc")
+    both = ("class_map", "other")
+    together, names = open_label_sets([first], both)
+    assert names == both
+    assert np.array_equal(together["other"], 2 - together["class_map"])
+    second = write(maps, tmp_path / "b.nc")
+    _, names = open_label_sets([first, second], both)
+    assert names == ("a.class_map", "a.other", "b.class_map", "b.other")
+
+
+def test_one_map_keeps_what_lies_beside_it(tmp_path):
+    maps = class_maps().rename(class_map="truth")
+    maps["river_share"] = maps["truth"] * 0.5
+    opened, names = open_label_sets([write(maps, tmp_path / "a.nc")], ("truth",))
+    assert names == ("truth",)
+    assert opened["truth"].dtype == np.int8
+    assert "river_share" in opened
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m.isel(time=slice(1, None)), r"b\.nc, variable time: must be that of .*a\.nc"),
+        (lambda m: m.isel(lat=slice(1, None)), r"b\.nc, variable lat: must be that of .*got 4 fr"),
+        (lambda m: m.assign_coords(lon=m["lon"] + 1), r"b\.nc, variable lon: must be that of"),
+        (lambda m: m.rename(class_map="x"), "has no variable class_map"),
+    ],
+)
+def test_label_sets_are_of_the_same_snapshots(tmp_path, change, message):
+    first = write(class_maps(), tmp_path / "a.nc")
+    other = write(change(class_maps()), tmp_path / "b.nc")
+    with pytest.raises(InputError, match=message) as caught:
+        open_label_sets([first, other])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_label_set_is_given_once(tmp_path):
+    path = write(class_maps(), tmp_path / "a.nc")
+    for given in ([path, path], []):
+        with pytest.raises(InputError, match="label sets must be given once each"):
+            open_label_sets(given)
+
+
+def test_label_sets_of_an_annotated_archive(tmp_path):
+    archive = exastorm.open(_annotated(tmp_path))
+    for given in (tmp_path / "archive", tmp_path / "archive" / "*.h5"):
+        together, names = open_label_sets([given], ("labels_0", "labels_1"))
+        assert names == ("labels_0", "labels_1")
+        for name in names:
+            assert np.array_equal(together[name], archive[name])
+    with pytest.raises(InputError, match="does not exist"):
+        open_label_sets([tmp_path / "none"], ("labels_0",))

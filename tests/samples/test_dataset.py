@@ -7,10 +7,10 @@ import torch
 from tests.samples.conftest import NUM_LON, SETTINGS
 
 from exastorm.errors import InputError
-from exastorm.samples.dataset import LoaderSettings, SegmentationDataset, make_loader
+from exastorm.samples.dataset import LoaderSettings, SegmentationDataset, make_loader, resume_loader
 from exastorm.samples.normalize import normalize
 from exastorm.samples.prepare import prepare_samples
-from exastorm.samples.sampler import SamplePlan
+from exastorm.samples.sampler import SamplePlan, SamplePosition, position_after
 from exastorm.samples.settings import PrepareSettings
 from exastorm.samples.shards import SampleStore
 
@@ -141,6 +141,19 @@ def test_loader_goes_on_at_any_step(rolling):
         assert torch.equal(a.label, b.label)
     next_epoch = next(iter(make_loader(rolling, plan, epoch=2)))
     assert not torch.equal(whole[0].field, next_epoch.field)
+
+
+def test_loader_goes_on_with_other_batches_and_ranks(rolling):
+    plan = plan_of(rolling, batch_size=5)
+    whole = [f for batch in make_loader(rolling, plan, epoch=1) for f in batch.field]
+    place = position_after(plan, SamplePosition(1), 3)
+    assert place == (1, 15)
+    other = plan_of(rolling, batch_size=2, num_ranks=3)
+    parts = [list(resume_loader(rolling, other, place, rank=rank)) for rank in range(3)]
+    rest = [f for step in zip(*parts, strict=True) for batch in step for f in batch.field]
+    assert len(rest) == (len(rolling) - 15) // 6 * 6
+    for a, b in zip(whole[15:], rest, strict=False):
+        assert torch.equal(a, b)
 
 
 @pytest.mark.parametrize("num_threads", [1, 2])

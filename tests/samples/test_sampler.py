@@ -5,11 +5,16 @@ from hypothesis import strategies as st
 
 from exastorm.samples.sampler import (
     SamplePlan,
+    SamplePosition,
     batch_of,
     epoch_order,
+    position_after,
+    random_word,
     rank_samples,
+    resume_at,
     sample_order,
     step_samples,
+    steps_left,
 )
 
 sizes = {
@@ -103,3 +108,106 @@ def test_wrong_tail_is_refused():
 def test_counts_must_be_positive(name):
     with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
         SamplePlan(**{"num_samples": 5, "batch_size": 2, "num_ranks": 1, name: 0})
+
+
+def steps_from(plan, start):
+    """Samples of all ranks at each step from a place in an epoch to its end."""
+    order = epoch_order(plan, start.epoch)[start.samples_done :]
+    return [
+        np.concatenate([batch_of(plan, order, step, rank) for rank in range(plan.num_ranks)])
+        for step in range(steps_left(plan, start.samples_done))
+    ]
+
+
+@given(
+    divisors=st.sampled_from(
+        [(12, n, m) for n in (1, 2, 3, 4, 6, 12) for m in (1, 2, 3, 4, 6, 12)]
+    ),
+    num_samples=st.integers(12, 300),
+    num_steps=st.integers(0, 60),
+    seed=st.integers(0, 2**63 - 1),
+)
+def test_another_number_of_ranks_goes_on_with_the_same_steps(
+    divisors, num_samples, num_steps, seed
+):
+    total, before, after = divisors
+    plans = [
+        SamplePlan(num_samples=num_samples, batch_size=total // n, num_ranks=n, seed=seed)
+        for n in (before, after)
+    ]
+    stopped = position_after(plans[0], SamplePosition(), num_steps)
+    assert stopped == position_after(plans[1], SamplePosition(), num_steps)
+    epoch, step = divmod(num_steps, plans[0].num_steps)
+    assert stopped == (epoch, step * total)
+    straight = steps_from(plans[0], SamplePosition(epoch))[step:]
+    resumed = steps_from(plans[1], resume_at(plans[1], stopped.samples_done, stopped.epoch))
+    assert len(straight) == len(resumed)
+    for ours, theirs in zip(straight, resumed, strict=True):
+        assert set(ours) == set(theirs)
+
+
+@given(
+    num_samples=st.integers(1, 300),
+    batches=st.lists(st.tuples(st.integers(1, 9), st.integers(1, 8)), min_size=1, max_size=6),
+    num_steps=st.integers(0, 12),
+    tail=st.sampled_from(["drop", "keep"]),
+    seed=st.integers(0, 2**63 - 1),
+)
+def test_batches_that_change_repeat_and_miss_no_sample(num_samples, batches, num_steps, tail, seed):
+    seen, position = [], SamplePosition(4, 0)
+    for batch_size, num_ranks in batches:
+        if tail == "drop" and batch_size * num_ranks > num_samples:
+            continue
+        plan = SamplePlan(
+            num_samples=num_samples,
+            batch_size=batch_size,
+            num_ranks=num_ranks,
+            seed=seed,
+            tail=tail,
+        )
+        start = resume_at(plan, position.samples_done, position.epoch)
+        if start.epoch > 4:
+            break
+        steps = steps_from(plan, start)[:num_steps]
+        seen += [sample for step in steps for sample in step]
+        position = position_after(plan, start, num_steps)
+        if position.epoch > 4:
+            # With a dropped tail less than one global batch is left over, else nothing.
+            assert num_samples - len(seen) < (plan.global_batch if tail == "drop" else 1)
+            break
+        assert position == (4, len(seen))
+    assert len(set(seen)) == len(seen)
+    assert seen == sample_order(num_samples, seed, 4)[: len(seen)].tolist()
+
+
+def test_position_counts_samples_over_epochs():
+    # 100 samples in global batches of 8: 12 steps an epoch, 4 samples left over.
+    plan = SamplePlan(num_samples=100, batch_size=4, num_ranks=2)
+    assert position_after(plan, SamplePosition(), 11) == (0, 88)
+    assert position_after(plan, SamplePosition(), 12) == (1, 0)
+    assert position_after(plan, SamplePosition(), 30) == (2, 48)
+    # From 50 of the epoch 6 steps are left, with 2 left over.
+    assert position_after(plan, SamplePosition(3, 50), 5) == (3, 90)
+    assert position_after(plan, SamplePosition(3, 50), 6) == (4, 0)
+    # What is left fills no batch of 8, but a smaller one.
+    assert resume_at(plan, 93, 3) == (4, 0)
+    assert resume_at(plan, 92, 3) == (3, 92)
+    small = SamplePlan(num_samples=100, batch_size=2)
+    assert resume_at(small, 93, 3) == (3, 93)
+    assert steps_left(small, 93) == 3
+    kept = SamplePlan(num_samples=100, batch_size=4, num_ranks=2, tail="keep")
+    assert steps_left(kept, 93) == 1
+    assert resume_at(kept, 100) == (1, 0)
+
+
+@pytest.mark.parametrize("wrong", [-1, 101])
+def test_no_epoch_has_so_many_samples(wrong):
+    plan = SamplePlan(num_samples=100, batch_size=4)
+    with pytest.raises(ValueError, match=f"samples_done must be from 0 to 100, got {wrong}"):
+        resume_at(plan, wrong)
+
+
+def test_words_of_other_streams_and_samples_differ():
+    words = {random_word(1, e, n, s) for e in range(3) for n in range(5) for s in range(3)}
+    assert len(words) == 45
+    assert random_word(1, 2, 3, 1) == random_word(1, 2, 3, 1) != random_word(2, 2, 3, 1)

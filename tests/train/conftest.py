@@ -1,14 +1,44 @@
 """Small prepared samples whose classes can be read off the fields around a pixel."""
 
+import dataclasses
+
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 
 from exastorm.readers.schema import CLASS_ATTRS, DIMS, mock_dataset
 from exastorm.samples.prepare import prepare_samples
 from exastorm.samples.settings import PrepareSettings
+from exastorm.train.checkpoint import CheckpointSettings, CheckpointStore
 
 NUM_LAT, NUM_LON, NUM_TIMES = 16, 24, 40
+
+
+def changed(settings, **options):
+    """Settings with some fields changed; `compute__num_threads=1` is a field of a part."""
+    for name, value in options.items():
+        part, _, field = name.partition("__")
+        if field:
+            value = dataclasses.replace(getattr(settings, part), **{field: value})
+        settings = dataclasses.replace(settings, **{part: value})
+    return settings
+
+
+def last_state(run):
+    """The last checkpoint of a run."""
+    with CheckpointStore(run, CheckpointSettings()) as checkpoints:
+        return checkpoints.load()[0]
+
+
+def last_weights(run):
+    """The weights in the last checkpoint of a run."""
+    return last_state(run)["network"]
+
+
+def same(a, b):
+    """Whether two states hold the same tensors, bit for bit."""
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
 def make_samples(folder, *, seed=0, wrong=None, num_lon=NUM_LON, thresholds=None):

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from exastorm.train.schedule import ScheduleSettings
 from tests.train.conftest import NUM_LAT, NUM_LON, make_samples
 
 from exastorm.errors import InputError
@@ -14,15 +15,21 @@ from exastorm.parallel.world import World
 from exastorm.samples.shards import SampleStore
 from exastorm.train import baseline
 from exastorm.train.baseline import evaluate_baseline, fit
+from exastorm.train.device import ComputeSettings
 from exastorm.train.evaluate import evaluate
-from exastorm.train.loop import train
+from exastorm.train.run import train
 from exastorm.train.settings import TrainSettings
+from exastorm.train.validation import ValidationSettings
 
 
 @pytest.fixture(scope="module")
 def run(samples, tmp_path_factory):
     settings = TrainSettings(
-        num_steps=120, batch_size=4, warmup_steps=5, validation_interval=40, num_threads=1
+        num_steps=120,
+        batch_size=4,
+        schedule=ScheduleSettings(warmup_steps=5),
+        validation=ValidationSettings(interval=40),
+        compute=ComputeSettings(num_threads=1),
     )
     folder = tmp_path_factory.mktemp("run") / "r"
     train(samples, folder, settings, World.single())

@@ -1,7 +1,9 @@
 """The log of a run."""
 
 import json
+import math
 
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from exastorm.train.meter import EVENTS_NAME, LOG_NAME, RunLog
@@ -16,9 +18,9 @@ def lines(run):
 def test_a_line_holds_means_since_the_line_before(tmp_path):
     with RunLog(tmp_path, batch_size=4) as log:
         for loss in (1.0, 3.0):
-            log.record_step(loss)
+            log.record_step(torch.tensor(loss))
         log.write_steps(2, 0.5, 1e-3)
-        log.record_step(5.0)
+        log.record_step(torch.tensor(5.0))
         log.write_steps(3, 0.6, 1e-4)
         log.write_steps(3, 0.6, 1e-4)  # nothing new to tell
     first, second = lines(tmp_path)
@@ -27,10 +29,23 @@ def test_a_line_holds_means_since_the_line_before(tmp_path):
     assert first["samples_per_s"] > 0
 
 
+def test_a_loss_that_is_no_number_is_counted_and_not_averaged(tmp_path):
+    with RunLog(tmp_path, batch_size=1) as log:
+        for loss in (1.0, math.nan, 3.0, math.inf):
+            log.record_step(torch.tensor(loss))
+        log.write_steps(4, 0.5, 1e-3, num_bad_steps=2)
+        log.record_step(torch.tensor(math.nan))
+        log.write_steps(5, 0.5, 1e-3, num_bad_steps=3)
+    first, second = lines(tmp_path)
+    assert (first["loss"], first["num_bad_steps"]) == (2.0, 2)
+    assert "loss" not in second
+    assert second["num_bad_steps"] == 3
+
+
 def test_the_note_tells_loss_speed_and_score(tmp_path):
     with RunLog(tmp_path, batch_size=1) as log:
         log.write_validation(1, 0.1, SCORES)
-        log.record_step(0.25)
+        log.record_step(torch.tensor(0.25))
         log.write_steps(2, 0.1, 1e-3)
         assert log.note.startswith("loss 0.250, ")
         assert log.note.endswith("samples/s, IoU 0.500")
@@ -38,7 +53,7 @@ def test_the_note_tells_loss_speed_and_score(tmp_path):
 
 def test_tensorboard_reads_the_same(tmp_path):
     with RunLog(tmp_path, batch_size=1) as log:
-        log.record_step(0.25)
+        log.record_step(torch.tensor(0.25))
         log.write_steps(7, 0.1, 1e-3)
         log.write_validation(7, 0.1, SCORES)
     events = EventAccumulator(str(tmp_path / EVENTS_NAME)).Reload()
@@ -52,11 +67,11 @@ def test_tensorboard_reads_the_same(tmp_path):
 def test_a_run_that_goes_on_tells_every_step_once(tmp_path):
     with RunLog(tmp_path, batch_size=1) as log:
         for step in (1, 2, 3):
-            log.record_step(float(step))
+            log.record_step(torch.tensor(float(step)))
             log.write_steps(step, 0.1, 1e-3)
     with (tmp_path / LOG_NAME).open("a") as file:
         file.write('{"step": 4, "lo')  # the run was killed while it wrote
     with RunLog(tmp_path, batch_size=1, start_step=2) as log:
-        log.record_step(30.0)
+        log.record_step(torch.tensor(30.0))
         log.write_steps(3, 0.1, 1e-3)
     assert [(x["step"], x["loss"]) for x in lines(tmp_path)] == [(1, 1.0), (2, 2.0), (3, 30.0)]

@@ -4,37 +4,31 @@ import dataclasses
 
 import numpy as np
 import pytest
-import torch
-from tests.train.conftest import make_samples
+from exastorm.train.schedule import ScheduleSettings
+from tests.train.conftest import last_weights, make_samples, same
 
 from exastorm.errors import InputError
 from exastorm.networks.record import load_model
 from exastorm.parallel.world import World
 from exastorm.samples.shards import SampleStore
-from exastorm.train.checkpoint import CHECKPOINT_NAME, load_checkpoint
+from exastorm.train.checkpoint import CheckpointSettings
+from exastorm.train.device import ComputeSettings
 from exastorm.train.evaluate import evaluate
-from exastorm.train.loop import Trainer, train
+from exastorm.train.loop import Trainer
+from exastorm.train.run import train
 from exastorm.train.settings import TrainSettings
+from exastorm.train.validation import ValidationSettings
 
 HARD = TrainSettings(
     num_steps=4,
     batch_size=4,
-    warmup_steps=1,
-    validation_interval=2,
-    checkpoint_interval=2,
+    schedule=ScheduleSettings(warmup_steps=1),
+    validation=ValidationSettings(interval=2),
+    checkpoint=CheckpointSettings(interval=2),
     log_interval=2,
-    device="cpu",
-    num_threads=1,
+    compute=ComputeSettings(device="cpu", num_threads=1),
 )
 SOFT = dataclasses.replace(HARD, targets="soft")
-
-
-def weights(run):
-    return load_checkpoint(run / CHECKPOINT_NAME)["network"]
-
-
-def same(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
 @pytest.fixture(scope="module")
@@ -56,16 +50,16 @@ def test_certain_soft_labels_train_the_same_weights_as_hard_ones(tmp_path):
     hard = train(samples, tmp_path / "hard", HARD, World.single())
     soft = train(samples, tmp_path / "soft", SOFT, World.single())
     assert soft.final_loss == hard.final_loss
-    assert same(weights(tmp_path / "soft"), weights(tmp_path / "hard"))
+    assert same(last_weights(tmp_path / "soft"), last_weights(tmp_path / "hard"))
 
 
 def test_uncertain_ones_train_others(soft_run, soft_samples, samples, tmp_path):
     hard = train(soft_samples, tmp_path / "hard", HARD, World.single())
-    assert not same(weights(soft_run[0]), weights(tmp_path / "hard"))
+    assert not same(last_weights(soft_run[0]), last_weights(tmp_path / "hard"))
     assert soft_run[1].final_loss != hard.final_loss
     # Hard targets do not see the soft labels that lie beside them.
     train(samples, tmp_path / "plain", HARD, World.single())
-    assert same(weights(tmp_path / "plain"), weights(tmp_path / "hard"))
+    assert same(last_weights(tmp_path / "plain"), last_weights(tmp_path / "hard"))
 
 
 def test_classes_are_weighed_by_their_mean_probability(soft_run, soft_samples):
@@ -99,7 +93,7 @@ def test_a_resumed_run_ends_as_a_straight_one(soft_run, soft_samples, tmp_path, 
     monkeypatch.undo()
     # Without a word about targets the run keeps its own.
     train(soft_samples, tmp_path / "r", TrainSettings(), World.single(), resume=True)
-    assert same(weights(tmp_path / "r"), weights(soft_run[0]))
+    assert same(last_weights(tmp_path / "r"), last_weights(soft_run[0]))
 
 
 def test_a_hard_run_does_not_go_on_with_soft_targets(soft_samples, tmp_path):

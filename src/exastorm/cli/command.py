@@ -39,6 +39,9 @@ class Command:
     default_config: ClassVar[str | None] = None
     """Settings file that is read where --config names none."""
 
+    short_options: ClassVar[dict[str, str]] = {}
+    """Options of this command that can be given without their section, over `SHORT_OPTIONS`."""
+
     config: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
     """Read settings from this YAML file, or a shipped one by name (demo, channels16); options given
     on the command line win."""
@@ -75,10 +78,10 @@ OnePath = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
 """One path, given first."""
 
 
-def long_option(word: str) -> str:
+def long_option(word: str, own: dict[str, str] | None = None) -> str:
     """An option with its section, where it was given without, with or without `=value`."""
     name, equals, value = word.partition("=")
-    return SHORT_OPTIONS.get(name, name) + equals + value
+    return (SHORT_OPTIONS | (own or {})).get(name, name) + equals + value
 
 
 def option_value(argv: list[str], option: str) -> str | None:
@@ -122,7 +125,7 @@ def parse(cls: type[AnyCommand], name: str, argv: list[str]) -> AnyCommand:
             command = tyro.cli(
                 cls,
                 prog=f"exastorm {name}",
-                args=[long_option(word) for word in argv],
+                args=[long_option(word, cls.short_options) for word in argv],
                 default=defaults(cls, config, cls.preset_sections(option_value(argv, "--preset"))),
                 description=f"{inspect.getdoc(cls)}\n\nExample: {cls.example}",
                 config=(tyro.conf.FlagCreatePairsOff,),

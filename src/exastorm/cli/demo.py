@@ -38,7 +38,7 @@ from exastorm.storms.compare import compare_class_maps
 from exastorm.storms.settings import CensusSettings
 from exastorm.train.baseline import evaluate_baseline
 from exastorm.train.evaluate import evaluate
-from exastorm.train.loop import train
+from exastorm.train.run import train
 from exastorm.train.settings import TrainSettings
 
 

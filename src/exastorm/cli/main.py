@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "census": ("census", "Census", "count and measure the storms in masks"),
     "report": ("report", "Report", "draw maps and one self-contained page"),
     "demo": ("demo", "Demo", "all of the above on the made-up climate, in minutes"),
+    "operations": ("operations", "Operations", "count a network's operations, layer by layer"),
     "bench": ("bench", "Bench", "measure speed against physical limits"),
 }
 """Subcommand to its module in `cli/`, its class, and what it does, in the order the data flows."""

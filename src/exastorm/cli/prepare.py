@@ -1,12 +1,15 @@
 """`exastorm prepare`: turn an archive and its labels into training shards."""
 
-from dataclasses import asdict, dataclass
-from typing import ClassVar
+from dataclasses import asdict, dataclass, replace
+from typing import Annotated, ClassVar
+
+import tyro
 
 import exastorm
 from exastorm.cli.command import Command, Outcome, Paths
 from exastorm.cli.outputs import out_folder
-from exastorm.readers.class_maps import open_class_map
+from exastorm.errors import InputError
+from exastorm.readers.class_maps import open_label_sets
 from exastorm.readers.options import ReadOptions
 from exastorm.samples.prepare import prepare_samples
 from exastorm.samples.settings import PrepareSettings
@@ -21,8 +24,13 @@ class Prepare(Command):
     paths: Paths
     """Files, globs or stores of one archive."""
 
-    labels: str
-    """Class maps of the same times and grid, as `exastorm label` writes them."""
+    labels: Annotated[
+        tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="FILE")
+    ] = ()
+    """Class maps, at least one file, on the same grid, as `exastorm label` writes them. Given more
+    than once, each file is a label set: another annotator's, or another rule's, of the same
+    snapshots. The maps of an annotated archive are chosen with --prepare.label labels_0 labels_1,
+    and the archive is given here again."""
 
     out: str
     """Folder to make. One that holds samples is refused, unless --prepare.overwrite."""
@@ -31,9 +39,17 @@ class Prepare(Command):
     prepare: PrepareSettings = PrepareSettings()
 
     def run(self) -> Outcome:
-        """Prepare it."""
+        """Prepare it.
+
+        Raises:
+            InputError: If there are no labels.
+        """
+        if not self.labels:
+            raise InputError("prepare needs --labels FILE; try 'exastorm prepare --help'")
         out = out_folder(self.out)
         dataset = exastorm.open(list(self.paths), **asdict(self.read))
-        index = prepare_samples(dataset, open_class_map(self.labels), out, self.prepare)
+        labels, names = open_label_sets(self.labels, self.prepare.label_names)
+        settings = replace(self.prepare, label=names if len(names) > 1 else names[0])
+        index = prepare_samples(dataset, labels, out, settings)
         figures = index.to_dict()
         return Outcome(index.to_line(), figures)

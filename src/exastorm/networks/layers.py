@@ -1,18 +1,23 @@
-"""Convolution, normalization and resizing that know the globe is round.
+"""Convolution, pooling and resizing: on a round globe, or on the flat map of the paper.
 
-In width (longitude) every layer wraps: rolling its input by a multiple of its stride rolls its
-output by as much. In height (latitude) rows beyond the poles are zeros, which are the channel
-means of normalized fields; so a layer can tell how far a row is from the pole, and the padding
-costs nothing, for the convolution kernels do it. Shapes are (B, C, H, W), W round the globe.
+On the globe (`wraps`) every layer takes the columns it lacks from the other side: rolling its input
+by a multiple of its stride rolls its output by as much. In height (latitude) rows beyond the poles
+are zeros, which are the channel means of normalized fields; so a layer can tell how far a row is
+from the pole, and the padding costs nothing, for the convolution kernels do it.
+
+On the flat map zeros lie beyond all four edges, placed as TensorFlow's "same" padding places them
+(Kurth et al. 2018 trained with TensorFlow 1): where stride 2 leaves one row or column over, pooling
+and transposed convolution have it at the bottom and on the right. Shapes are (B, C, H, W).
 """
+
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-GROUP_CHANNELS = 8
-"""Channels in a group of the group norm, where they divide (Wu and He 2018, Group Normalization,
-table 3: 8 to 32 channels a group are within 0.5 % of one another)."""
+Columns = Literal["wrap", "given", "zero"]
+"""What a convolution finds beyond the western and eastern edge."""
 
 
 def wrap_columns(x: Tensor, left: int, right: int) -> Tensor:
@@ -52,7 +57,11 @@ def fit_to_stride(x: Tensor, stride: int) -> Tensor:
 
 
 class Convolution(nn.Conv2d):
-    """A convolution with an odd kernel, centered, that wraps in longitude."""
+    """A convolution with an odd kernel, centered.
+
+    Attributes:
+        reach: Columns and rows that the kernel reaches beyond its center.
+    """
 
     def __init__(
         self,
@@ -63,61 +72,76 @@ class Convolution(nn.Conv2d):
         stride: int = 1,
         dilation: int = 1,
         bias: bool = True,
+        columns: Columns = "wrap",
     ) -> None:
-        reach = dilation * (kernel_size // 2)
+        """Build it.
+
+        Args:
+            num_in: Channels of the input.
+            num_out: Channels of the output.
+            kernel_size: Odd.
+            stride: Of rows and columns; zeros lie evenly on both sides, as TF-slim's
+                `conv2d_same` has them.
+            dilation: Of rows and columns.
+            bias: Whether it adds one.
+            columns: What lies beyond the edges: wrap, the other side of the globe; given, the same,
+                which the input brings along, `reach` columns on each side; zero, nothing.
+        """
+        self.reach = dilation * (kernel_size // 2)
         super().__init__(
             num_in,
             num_out,
             kernel_size,
             stride=stride,
-            padding=(reach, 0),
+            padding=(self.reach, self.reach if columns == "zero" else 0),
             dilation=dilation,
             bias=bias,
         )
-        self.reach = reach
+        self.num_wrapped = self.reach if columns == "wrap" else 0
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, num_in, H, W) to (B, num_out, H / stride, W / stride)."""
-        return super().forward(wrap_columns(x, self.reach, self.reach) if self.reach else x)
+        if self.num_wrapped:
+            x = wrap_columns(x, self.num_wrapped, self.num_wrapped)
+        return super().forward(x)
 
 
 class Deconvolution(nn.ConvTranspose2d):
-    """A 3x3 stride-2 transposed convolution that wraps: the adjoint of the strided `Convolution`.
+    """A 3x3 stride-2 transposed convolution, which doubles the grid.
 
-    Its overhanging column is added to the other edge. Here one wrapped column on the right sends
-    what would overhang on the left into the last column.
+    On the globe it is the adjoint of the strided `Convolution`: its overhanging column is added to
+    the other edge. Here one wrapped column on the right sends what would overhang on the left into
+    the last column. On the flat map it is the adjoint of a strided convolution whose only padding
+    is at the bottom and on the right, and what hangs over there is cropped.
     """
 
-    def __init__(self, num_in: int, num_out: int, *, bias: bool = True) -> None:
-        # Output row of input row i and kernel row k is 2 i + k - 1: centered on even rows.
+    def __init__(self, num_in: int, num_out: int, *, bias: bool = True, wraps: bool = True) -> None:
+        # On the globe, output row of input row i and kernel row k is 2 i + k - 1: centered on even
+        # rows. On the flat map it is 2 i + k.
+        padding, output_padding = ((1, 1), (1, 0)) if wraps else ((0, 0), (0, 0))
         super().__init__(
-            num_in, num_out, 3, stride=2, padding=(1, 1), output_padding=(1, 0), bias=bias
+            num_in, num_out, 3, stride=2, padding=padding, output_padding=output_padding, bias=bias
         )
+        self.wraps = wraps
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         """(B, num_in, H, W) to (B, num_out, 2 H, 2 W)."""
-        # W + 1 input columns give 2 (W + 1) - 1 = 2 W + 1 columns, of which the last is a repeat.
-        wrapped = super().forward(wrap_columns(x, 0, 1), output_size)
-        return wrapped[..., :-1]
+        if self.wraps:
+            # W + 1 columns give 2 (W + 1) - 1 = 2 W + 1 columns, of which the last is a repeat.
+            return super().forward(wrap_columns(x, 0, 1), output_size)[..., :-1]
+        return super().forward(x, output_size)[..., :-1, :-1]
 
 
-class NormReLU(nn.GroupNorm):
-    """Group norm, which works at batch 1, then ReLU in place."""
+def pool(x: Tensor, *, wraps: bool) -> Tensor:
+    """Largest of 3x3 grid points at every second row and column: (B, C, H / 2, W / 2).
 
-    def __init__(self, num_channels: int) -> None:
-        whole = num_channels % GROUP_CHANNELS == 0
-        super().__init__(num_channels // GROUP_CHANNELS if whole else 1, num_channels)
+    On the globe windows are centered on even rows and columns; on the flat map they begin there,
+    as TensorFlow has them. What lies beyond an edge never is the largest.
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to the same shape."""
-        return functional.relu(super().forward(x), inplace=True)
-
-
-def normalized_convolution(num_in: int, num_out: int, kernel_size: int = 3) -> nn.Sequential:
-    """Convolution without bias, group norm, ReLU."""
-    return nn.Sequential(Convolution(num_in, num_out, kernel_size, bias=False), NormReLU(num_out))
-
-
-def normalized_deconvolution(num_in: int, num_out: int) -> nn.Sequential:
-    """Deconvolution without bias (doubles the grid), group norm, ReLU."""
-    return nn.Sequential(Deconvolution(num_in, num_out, bias=False), NormReLU(num_out))
+    Args:
+        x: Features (B, C, H, W), H and W even.
+        wraps: Round the globe.
+    """
+    if wraps:
+        return functional.max_pool2d(wrap_columns(x, 1, 1), 3, stride=2, padding=(1, 0))
+    return functional.max_pool2d(x, 3, stride=2, ceil_mode=True)

@@ -9,11 +9,14 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -21,7 +24,7 @@ from torch import Tensor, nn
 
 from exastorm.errors import InputError
 from exastorm.networks.build import NetworkSettings, build_network
-from exastorm.networks.deeplab import DeepLab
+from exastorm.networks.network import SegmentationNetwork
 
 MODEL_NAME = "model.safetensors"
 """Name of the model file in a run folder."""
@@ -87,9 +90,78 @@ class ModelRecord:
                 f"got {len(self.decision_bias)}"
             )
 
-    def build(self) -> DeepLab:
+    def build(self) -> SegmentationNetwork:
         """The network this record describes, with fresh weights."""
         return build_network(self.network, len(self.channels), len(self.classes), len(self.lon))
+
+    def stack_fields(
+        self, fields: Mapping[str, ArrayLike], units: Mapping[str, str] | None = None
+    ) -> NDArray[np.float32]:
+        """Named fields as the network's input: its channels in its order, scaled.
+
+        Args:
+            fields: Values (H, W) or (T, H, W) by the name of the variable, in the record's units.
+            units: Units of the values by name, to be checked; None takes them for granted.
+
+        Returns:
+            float32 (C, H, W) or (T, C, H, W).
+
+        Raises:
+            InputError: If a channel is missing, a field is none of the channels, units differ, or
+                fields are of different shapes.
+        """
+        check_names(fields, self.channels, "field")
+        if units is not None:
+            self._check_units(units)
+        arrays = [np.asarray(fields[name], dtype=np.float32) for name in self.channels]
+        for name, array in zip(self.channels, arrays, strict=True):
+            if array.shape != arrays[0].shape or array.ndim not in (2, 3):
+                raise InputError(
+                    "must have shape (H, W) or (T, H, W), the same for all fields, got "
+                    f"{array.shape} beside {arrays[0].shape}",
+                    variable=name,
+                )
+        # One pass for each channel, from the caller's array to its place.
+        stacked = np.empty((*arrays[0].shape[:-2], len(arrays), *arrays[0].shape[-2:]), np.float32)
+        for c, array in enumerate(arrays):
+            channel = stacked[..., c, :, :]
+            np.subtract(array, np.float32(self.shift[c]), out=channel)
+            np.divide(channel, np.float32(self.scale[c]), out=channel)
+        return stacked
+
+    def _check_units(self, units: Mapping[str, str]) -> None:
+        """Refuse units that are not those of training."""
+        check_names(units, self.channels, "unit")
+        for name, unit in zip(self.channels, self.units, strict=True):
+            if units[name] != unit:
+                raise InputError(
+                    f"units must be {unit!r}, as in training, got {units[name]!r}", variable=name
+                )
+
+
+def check_names(given: Iterable[str], channels: Sequence[str], what: str) -> None:
+    """Refuse names that are not exactly a model's channels, in any order.
+
+    Args:
+        given: Names.
+        channels: Names of the model's channels.
+        what: What is named, for the message.
+
+    Raises:
+        InputError: Naming what is missing, or what the model was not trained on.
+    """
+    names = list(given)
+    missing = [name for name in channels if name not in names]
+    if missing:
+        raise InputError(
+            f"must have a {what} for each channel of the model, got none for {', '.join(missing)}"
+        )
+    unknown = [name for name in names if name not in channels]
+    if unknown:
+        raise InputError(
+            f"must have a {what} for the model's channels alone ({', '.join(channels)}), got "
+            f"{', '.join(unknown)}, on which it was not trained"
+        )
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -133,7 +205,7 @@ def save_model(path: Path, network: nn.Module, record: ModelRecord) -> None:
     replace_file(path, save(tensors, metadata={RECORD_KEY: text}))
 
 
-def load_model(path: str | Path) -> tuple[DeepLab, ModelRecord]:
+def load_model(path: str | Path) -> tuple[SegmentationNetwork, ModelRecord]:
     """Read a model file.
 
     Args:

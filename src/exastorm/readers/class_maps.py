@@ -5,6 +5,7 @@ Whatever made it, a class map is int8 (time, lat, lon) with the flags of `exasto
 that is no class, when the block that holds it is read.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,15 +72,83 @@ def open_class_map(path: str | Path, variable: str = "class_map") -> xr.Dataset:
     return result.assign_attrs(dataset.attrs)
 
 
+def open_label_sets(
+    paths: Sequence[str | Path], variables: Sequence[str] = ("class_map",)
+) -> tuple[xr.Dataset, tuple[str, ...]]:
+    """Open several class maps of the same snapshots, by annotators or by rules, as one dataset.
+
+    Args:
+        paths: Files or stores, as `open_class_map` takes them.
+        variables: Variables that hold classes, each in every one of the files.
+
+    Returns:
+        A dataset with a class map for each file and variable, lazy and int8 (time, lat, lon), and
+        the maps' names in order: those of the variables where there is one file, else those of the
+        files, or both. Of a single map the other variables of its file are kept.
+
+    Raises:
+        InputError: As `open_class_map`, and where maps are given twice or differ in grid or times.
+    """
+    wanted = [(str(path), variable) for path in paths for variable in variables]
+    if not wanted or len(set(wanted)) < len(wanted):
+        raise InputError(f"label sets must be given once each, got {', '.join(map(str, paths))}")
+    names = _set_names([path for path, _ in wanted], variables)
+    opened = [open_class_map(path, variable) for path, variable in wanted]
+    sets = {}
+    for (path, _), name, maps in zip(wanted, names, opened, strict=True):
+        _check_same_snapshots(opened[0], maps, wanted[0][0], path)
+        # Attributes of a file that not all maps share are told with its map.
+        attrs = maps.attrs if len(paths) > 1 else {}
+        sets[name] = (DIMS, maps["class_map"].data, attrs | maps["class_map"].attrs)
+    if len(wanted) == 1:
+        return opened[0].assign(sets), names
+    together = xr.Dataset(sets, coords={name: opened[0][name] for name in DIMS})
+    shared = {"source": ", ".join(map(str, paths))} if len(paths) > 1 else opened[0].attrs
+    return together.assign_attrs(shared), names
+
+
+def _set_names(paths: Sequence[str], variables: Sequence[str]) -> tuple[str, ...]:
+    """Names of label sets, of the path of each; variables go round fastest."""
+    if len(set(paths)) == 1:
+        return tuple(variables)
+    stems = [Path(path).stem for path in paths]
+    files = stems if len(set(stems)) == len(set(paths)) else paths
+    if len(variables) == 1:
+        return tuple(files)
+    return tuple(f"{f}.{variables[k % len(variables)]}" for k, f in enumerate(files))
+
+
+def _check_same_snapshots(first: xr.Dataset, other: xr.Dataset, path: str, other_path: str) -> None:
+    """Refuse label sets of other snapshots, naming how they differ."""
+    for name in DIMS:
+        ours, theirs = first[name].values, other[name].values
+        if name == "time":
+            is_same = list(ours) == list(theirs)
+        else:
+            # 1e-4 degrees is the rounding of single precision near 360.
+            is_same = ours.shape == theirs.shape and np.allclose(ours, theirs, rtol=0, atol=1e-4)
+        if not is_same:
+            raise InputError(
+                f"must be that of {path} ({ours.size} from {ours[0]} to {ours[-1]}), as label sets"
+                f" are of the same snapshots, got {theirs.size} from {theirs[0]} to {theirs[-1]}",
+                file=other_path,
+                variable=name,
+            )
+
+
 def _open_holder(path: str, variable: str) -> xr.Dataset:
     """The file itself if it has the variable; else what a reader of archives makes of it.
 
     So masks given in an archive are found under the schema's names, as in DeepCAM files.
     """
-    dataset = open_lazily(path)
-    if variable.startswith("labels_") and variable not in dataset:
+    if not variable.startswith("labels_"):
+        return open_lazily(path)
+    try:
+        dataset = open_lazily(path)
+    except InputError:
+        # A folder or a pattern of files, of which the readers of archives say what is wrong.
         return open_archive(path)
-    return dataset
+    return dataset if variable in dataset else open_archive(path)
 
 
 def _check_coordinates(dataset: xr.Dataset, path: str) -> None:

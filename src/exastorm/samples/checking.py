@@ -48,11 +48,11 @@ def check_field(field: NDArray[np.float32], channels: Sequence[str]) -> ChannelM
     return batch
 
 
-def check_label(label: NDArray[Any], name: str) -> NDArray[np.int8]:
-    """The class map (H, W), once it is known to be good.
+def check_classes(label: NDArray[Any], name: str) -> bool:
+    """Whether a class map (H, W) has a label at all, once its classes are known to be good.
 
     Raises:
-        BadSampleError: For a class that does not exist, or no label at all.
+        BadSampleError: For a class that does not exist.
     """
     low, high = label.min(), label.max()
     if not (low >= NO_LABEL and high < NUM_CLASSES):
@@ -61,9 +61,21 @@ def check_label(label: NDArray[Any], name: str) -> NDArray[np.int8]:
             f" to {high:g}",
             name,
         )
-    if high == NO_LABEL:
-        raise BadSampleError("no pixel is labeled", name)
-    return label.astype(np.int8)
+    return bool(high > NO_LABEL)
+
+
+def check_labels(maps: Sequence[NDArray[Any]], names: Sequence[str]) -> NDArray[np.int8]:
+    """The class map of each label set (N, H, W), once they are known to be good.
+
+    A set may leave a snapshot unlabeled (an annotator who did not see it) if another does not.
+
+    Raises:
+        BadSampleError: For a class that does not exist, or no label in any set.
+    """
+    has_labels = [check_classes(label, name) for label, name in zip(maps, names, strict=True)]
+    if not any(has_labels):
+        raise BadSampleError("no pixel is labeled", ", ".join(names))
+    return np.stack([label.astype(np.int8) for label in maps])
 
 
 def check_shares(shares: Mapping[str, NDArray[Any]], label: NDArray[np.int8]) -> None:

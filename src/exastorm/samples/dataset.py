@@ -2,102 +2,120 @@
 
 Threads read and scale the next batches while the device works on this one; both release Python's
 lock, so threads do what worker processes would, without copying samples between them. Which sample
-comes when is the sampler's business alone, and random rolls depend on (seed, epoch, sample), so
-neither the number of threads nor a restart changes what a network sees.
+comes when is the sampler's business alone, and random rolls and label sets depend on (seed, epoch,
+sample), so neither the number of threads nor a restart changes what a network sees.
 """
 
 import threading
+import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from exastorm.errors import InputError
-from exastorm.grid import is_global_in_longitude
-from exastorm.samples.sampler import IntArray, SamplePlan, batch_of, epoch_order
+from exastorm.grid import area_weights, is_global_in_longitude
+from exastorm.readers.schema import NO_LABEL
+from exastorm.samples.batch import Batch, empty_batch
+from exastorm.samples.checking import BadSampleError
+from exastorm.samples.label_sets import LabelSet, chosen_label
+from exastorm.samples.sampler import (
+    IntArray,
+    SamplePlan,
+    SamplePosition,
+    batch_of,
+    epoch_order,
+    random_word,
+    steps_left,
+)
+from exastorm.samples.scaler import FieldScaler
 from exastorm.samples.shards import SampleStore
-from exastorm.samples.targets import fill_class_weights
+from exastorm.samples.target_filling import TargetFiller
 from exastorm.variables import NUM_CLASSES
 
-VALUES_AT_ONCE = 32_768
-"""Values scaled at a time: 128 KB stay in a core's cache, and torch does not split such small work
-among threads (at::internal::GRAIN_SIZE)."""
+__all__ = ["Batch", "LoaderSettings", "SegmentationDataset", "make_loader", "resume_loader"]
 
 ROLL_STREAM = 1
 """Counter word of the rolls' random numbers; the shuffles have 0 there."""
 
 
+@dataclass(eq=False)
 class SegmentationDataset(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor]]):
     """Samples of one split as networks see them.
 
     Attributes:
         store: The samples.
+        split: "train", "validation" or "test".
+        class_weights: Loss weight of each class (K,); pixels without a label weigh 0.
+        soft: Weigh each class in each pixel by the soft labels, in place of each pixel.
+        label_set: Which label set is learned: its number, "random" for one drawn at each read, or
+            "soft" to weigh each class in each pixel by the share of sets that give it.
+        area_weighting: Weigh pixels by their area too, with a mean of 1 over all rows.
+        roll: Turn each sample by a random longitude, which costs nothing and shows every storm in
+            every place; the globe looks the same to a network that wraps.
+        seed: Of the rolls and of the label sets drawn.
+        skip_bad: Give a sample that can't be read, or holds what it can't have held when it was
+            prepared, as one without any label, and warn; else it stops the run.
         samples: Number in the store of each sample of the split (N,).
-        epoch: Epoch of the random rolls; see `set_epoch`.
+        epoch: Epoch of the random rolls and label sets; see `set_epoch`.
+        bad_samples: Number in the store of each sample that was left out, and why. Worker processes
+            keep their own.
+
+    Raises:
+        InputError: If the split is empty, soft labels or label sets are asked for and there are
+            none, or rolls on a grid that does not go round the globe.
+        ValueError: If weights are missing, or label sets are drawn or voted outside training.
     """
 
-    def __init__(
-        self,
-        store: SampleStore,
-        split: str,
-        *,
-        class_weights: Sequence[float],
-        soft: bool = False,
-        roll: bool = False,
-        seed: int = 0,
-    ) -> None:
-        """Choose a split.
+    store: SampleStore
+    split: str
+    _: KW_ONLY
+    class_weights: Sequence[float]
+    soft: bool = False
+    label_set: LabelSet = 0
+    area_weighting: bool = False
+    roll: bool = False
+    seed: int = 0
+    skip_bad: bool = False
 
-        Args:
-            store: The samples.
-            split: "train", "validation" or "test".
-            class_weights: Loss weight of each class (K,); pixels without a label weigh 0.
-            soft: Weigh each class in each pixel by the soft labels, in place of each pixel.
-            roll: Turn each sample by a random longitude, which costs nothing and shows every storm
-                in every place; the globe looks the same to a network that wraps.
-            seed: Of the rolls.
-
-        Raises:
-            InputError: If the split is empty, soft labels are asked for and there are none, or
-                rolls on a grid that does not go round the globe.
-        """
-        if len(class_weights) != NUM_CLASSES:
-            raise ValueError(f"class_weights must be {NUM_CLASSES}, got {len(class_weights)}")
-        if roll and not is_global_in_longitude(store.index.lon):
-            raise InputError("roll needs longitudes that go round the globe", file=store.path)
-        if soft:
-            store.require_soft_labels()
-        self.store = store
-        self.samples = store.indices(split)
+    def __post_init__(self) -> None:
+        index = self.store.index
+        if len(self.class_weights) != NUM_CLASSES:
+            raise ValueError(f"class_weights must be {NUM_CLASSES}, got {len(self.class_weights)}")
+        if self.roll and not is_global_in_longitude(index.lon):
+            raise InputError("roll needs longitudes that go round the globe", file=self.store.path)
+        if self.soft:
+            self.store.require_soft_labels()
+        self.store.require_label_set(self.label_set)
+        if self.split != "train" and isinstance(self.label_set, str):
+            raise ValueError(f"label_set of {self.split} must be a number, got {self.label_set!r}")
+        self.samples = self.store.indices(self.split)
         self.epoch = 0
-        self._soft = soft
-        self._roll = roll
-        self._seed = seed
-        # The last weight is that of label -1, unlabeled.
-        self._weights = np.array([*class_weights, 0.0], dtype=np.float32)
-        layout, scaling = store.index.layout, store.index.scaling
-        center, unit = np.array(layout.center), np.array(layout.unit)
-        shift, scale = np.array(scaling.shift), np.array(scaling.scale)
-        # Stored numbers straight to scaled ones: ((x unit + center) - shift) / scale.
-        self._shift = ((shift - center) / unit).astype(np.float32)
-        self._factor = (unit / scale).astype(np.float32)
+        self.bad_samples: dict[int, str] = {}
+        self._targets = TargetFiller(
+            self.class_weights,
+            soft=self.soft,
+            label_set=self.label_set,
+            row_weights=area_weights(index.lat) if self.area_weighting else None,
+        )
+        self._scaler = FieldScaler(index)
         self._local = threading.local()
+        self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but this thread's buffer, for worker processes."""
-        return {k: v for k, v in self.__dict__.items() if k != "_local"}
+        """Everything but this thread's buffer and the lock, for worker processes."""
+        return {k: v for k, v in self.__dict__.items() if k not in ("_local", "_lock")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _local=threading.local())
+        self.__dict__.update(state, _local=threading.local(), _lock=threading.Lock())
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose random rolls come next."""
+        """Choose the epoch whose random rolls and label sets come next."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -114,94 +132,57 @@ class SegmentationDataset(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor]
         self.fill(int(self.samples[position]), batch, 0, self.epoch)
         return batch.field[0], batch.label[0], batch.weight[0]
 
-    def empty_batch(self, num_samples: int, pin: bool = False) -> "Batch":
+    def empty_batch(self, num_samples: int, pin: bool = False) -> Batch:
         """Tensors for a batch, not yet filled; pinned ones for copies to a GPU."""
-        num_channels, num_lat, num_lon = self.store.index.layout.shape
-        size = (num_samples, num_lat, num_lon)
-        weight = (num_samples, NUM_CLASSES, num_lat, num_lon) if self._soft else size
-        field = (num_samples, num_channels, num_lat, num_lon)
-        if pin:
-            return Batch(
-                field=torch.empty(field, pin_memory=True),
-                label=torch.empty(size, dtype=torch.int64, pin_memory=True),
-                weight=torch.empty(weight, pin_memory=True),
-            )
-        # numpy asks for large pages: filling such memory first is 3 times as fast as torch's.
-        return Batch(
-            field=torch.from_numpy(np.empty(field, np.float32)),
-            label=torch.from_numpy(np.empty(size, np.int64)),
-            weight=torch.from_numpy(np.empty(weight, np.float32)),
-        )
+        layout = self.store.index.layout
+        return empty_batch(layout, num_samples, soft=self._targets.is_soft, pin=pin)
 
-    def fill(self, sample: int, batch: "Batch", place: int, epoch: int) -> None:
-        """Read, scale and roll one sample of the store into a place of a batch."""
-        if not hasattr(self._local, "buffer"):
-            self._local.buffer = np.empty(self.store.index.layout.stride, np.uint8)
-        raw, label, shares = self.store.read_raw(sample, self._local.buffer)
-        roll = self.roll_of(sample, epoch)
-        self._scale(raw, roll, batch.field[place].numpy())
-        if roll:
-            label = np.roll(label, roll, axis=-1)
-        batch.label[place].numpy()[...] = label
-        weight = batch.weight[place].numpy()
-        if self._soft:
-            shares = np.roll(shares, roll, axis=-1) if roll else shares
-            fill_class_weights(shares, label, self._weights[:-1], weight)
-        else:
-            np.take(self._weights, label, out=weight, mode="wrap")
+    def fill(self, sample: int, batch: Batch, place: int, epoch: int) -> None:
+        """Read, check, scale and roll one sample of the store into a place of a batch.
+
+        Raises:
+            InputError: If it can't be read, or holds what it can't have held when it was prepared,
+                unless bad samples are skipped.
+        """
+        try:
+            self._fill(sample, batch, place, epoch)
+        except InputError as error:
+            if not self.skip_bad:
+                raise
+            batch.field[place].zero_()
+            batch.label[place].fill_(NO_LABEL)
+            batch.weight[place].zero_()
+            self._record_bad(sample, error)
 
     def roll_of(self, sample: int, epoch: int) -> int:
         """Grid columns by which a sample is turned to the east in an epoch."""
-        if not self._roll:
+        if not self.roll:
             return 0
-        generator = np.random.Philox(
-            key=np.array([self._seed, epoch], dtype=np.uint64),
-            counter=np.array([0, ROLL_STREAM, sample, 0], dtype=np.uint64),
-        )
-        return int(generator.random_raw()) % self.store.index.layout.shape[2]
+        word = random_word(self.seed, epoch, sample, ROLL_STREAM)
+        return word % self.store.index.layout.shape[2]
 
-    def _scale(self, raw: NDArray[Any], roll: int, out: NDArray[np.float32]) -> None:
-        """Scale and roll a field (C, H, W) in one go through memory."""
-        num_channels, num_lat, num_lon = raw.shape
-        num_rows = max(1, VALUES_AT_ONCE // num_lon)
-        scratch = np.empty((num_rows, num_lon), np.float32)
-        for c in range(num_channels):
-            for row in range(0, num_lat, num_rows):
-                stored, target = raw[c, row : row + num_rows], out[c, row : row + num_rows]
-                scaled = scratch[: len(stored)] if roll else target
-                if stored.dtype != np.float32:
-                    # Torch widens half precision three times as fast as numpy.
-                    torch.from_numpy(scaled).copy_(torch.from_numpy(stored))
-                    stored = scaled
-                np.subtract(stored, self._shift[c], out=scaled)
-                np.multiply(scaled, self._factor[c], out=scaled)
-                if roll:
-                    target[:, roll:], target[:, :roll] = scaled[:, :-roll], scaled[:, -roll:]
+    def _fill(self, sample: int, batch: Batch, place: int, epoch: int) -> None:
+        """`fill` for a sample that must be good."""
+        if not hasattr(self._local, "buffer"):
+            self._local.buffer = np.empty(self.store.index.layout.stride, np.uint8)
+        raw = self.store.read_raw(sample, self._local.buffer)
+        label = chosen_label(raw.labels, self.label_set, seed=self.seed, epoch=epoch, sample=sample)
+        roll = self.roll_of(sample, epoch)
+        field, label_out, weight = (tensor[place].numpy() for tensor in batch)
+        try:
+            self._targets.fill(raw, label, roll, label_out, weight)
+            self._scaler.fill(raw.field, roll, field)
+        except BadSampleError as bad:
+            where = self.store.place_of(sample)
+            raise InputError(bad.problem, variable=bad.variable, **where) from None
 
-
-class Batch(NamedTuple):
-    """What a network is given and asked for.
-
-    Attributes:
-        field: (B, C, H, W) float32, scaled.
-        label: (B, H, W) int64; -1 where unlabeled.
-        weight: Of each pixel, (B, H, W) float32; of soft labels that of each class in each pixel,
-            (B, K, H, W). 0 where unlabeled.
-    """
-
-    field: Tensor
-    label: Tensor
-    weight: Tensor
-
-    @property
-    def is_soft(self) -> bool:
-        """Whether the weights are those of soft labels."""
-        return self.weight.dim() == self.field.dim()
-
-    @property
-    def total_weight(self) -> Tensor:
-        """Sum of all weights, a scalar: of a pixel first, so that hard and soft sums are alike."""
-        return (self.weight.sum(dim=1) if self.is_soft else self.weight).sum()
+    def _record_bad(self, sample: int, error: InputError) -> None:
+        """Keep why a sample was left out, and warn of it the first time."""
+        with self._lock:
+            is_new = sample not in self.bad_samples
+            self.bad_samples.setdefault(sample, str(error))
+        if is_new:
+            warnings.warn(f"sample left out: {error}", RuntimeWarning, stacklevel=2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,22 +217,41 @@ def make_loader(
     Args:
         dataset: The split.
         plan: Who reads what; its `num_samples` is the length of `dataset`.
-        epoch: From 0; decides shuffle and rolls.
+        epoch: From 0; decides shuffle, rolls and label sets.
         rank: From 0.
         start_step: First step to give, where a run goes on in the middle of an epoch.
         settings: Threads and how far ahead they work.
         device: Where the tensors are wanted; copies to a GPU come from pinned memory.
 
-    Yields:
+    Returns:
         One batch a step. In a kept tail it may be smaller, also empty.
+    """
+    start = SamplePosition(epoch, min(start_step * plan.global_batch, plan.num_samples))
+    return resume_loader(dataset, plan, start, rank=rank, settings=settings, device=device)
+
+
+def resume_loader(
+    dataset: SegmentationDataset,
+    plan: SamplePlan,
+    start: SamplePosition,
+    *,
+    rank: int = 0,
+    settings: LoaderSettings | None = None,
+    device: torch.device | str = "cpu",
+) -> Iterator[Batch]:
+    """As `make_loader`, from any place in an epoch to its end, also one that other batches left.
+
+    Args are those of `make_loader`, but for `start`: the epoch, and how many of its samples all
+    ranks together have done.
     """
     settings = settings or LoaderSettings()
     if plan.num_samples != len(dataset):
         raise ValueError(f"num_samples must be {len(dataset)}, got {plan.num_samples}")
-    order = dataset.samples[epoch_order(plan, epoch)]
-    steps = [batch_of(plan, order, s, rank) for s in range(start_step, plan.num_steps)]
+    num_steps = steps_left(plan, start.samples_done)
+    order = dataset.samples[epoch_order(plan, start.epoch)[start.samples_done :]]
+    steps = [batch_of(plan, order, step, rank) for step in range(num_steps)]
     device = torch.device(device)
-    for batch in _filled(dataset, steps, epoch, settings, pin=device.type == "cuda"):
+    for batch in _filled(dataset, steps, start.epoch, settings, pin=device.type == "cuda"):
         if device.type == "cpu":
             yield batch
         else:

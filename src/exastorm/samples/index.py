@@ -3,8 +3,8 @@
 `index.json` is written last and in one move, so that a folder with an index is a folder with all
 its samples. Samples are numbered through the shards in order; each shard holds samples of one split
 in order of time. A sample is one contiguous run of bytes at a multiple of `stride`, little-endian:
-the field (C, H, W) in `dtype`, then the class map (H, W) int8, then with soft labels the shares
-(S, H, W) uint8, then zeros up to the stride.
+the field (C, H, W) in `dtype`, then the class map (H, W) int8 of each label set in turn, then with
+soft labels the shares (S, H, W) uint8, then zeros up to the stride.
 """
 
 import dataclasses
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
+from exastorm.samples.label_sets import LabelSet
 from exastorm.samples.normalize import ChannelStatistics, ClassShares, Scaling, channel_scaling
 from exastorm.samples.splits import SPLITS
 from exastorm.variables import VARIABLES
@@ -28,6 +29,8 @@ FORMAT_NAME = "exastorm samples"
 FORMAT_VERSION = 1
 SOFT_FORMAT_VERSION = 2
 """Version of samples with soft labels, which readers of version 1 refuse in one line."""
+SETS_FORMAT_VERSION = 3
+"""Version of samples with several label sets, which readers of versions 1 and 2 refuse."""
 
 PAGE_BYTES = 4096
 """Samples begin at multiples of this: a memory page, and the block that direct reads ask for."""
@@ -43,6 +46,7 @@ class SampleLayout:
         center: Value stored as 0, per channel (C,).
         unit: Value stored as 1 is `center + unit`, per channel (C,).
         shares: Names of the maps of shares kept as soft labels (S,); empty without.
+        label_sets: Names of the label sets (N,), where there are several; empty with one.
     """
 
     shape: tuple[int, int, int]
@@ -50,6 +54,7 @@ class SampleLayout:
     center: tuple[float, ...]
     unit: tuple[float, ...]
     shares: tuple[str, ...] = ()
+    label_sets: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -58,8 +63,9 @@ class SampleLayout:
         dtype: Literal["float32", "float16"],
         size: tuple[int, int],
         shares: tuple[str, ...] = (),
+        label_sets: tuple[str, ...] = (),
     ) -> "SampleLayout":
-        """The layout of some channels, and of shares if any, on a grid of `size` (H, W).
+        """The layout of channels, and of shares and label sets if any, on a grid (H, W).
 
         Half precision holds neither a pressure (largest number 65504) nor rain in m/s (smallest
         6e-8): values are packed over the plausible range, rates from 0, others from its middle.
@@ -75,6 +81,7 @@ class SampleLayout:
             center=tuple(center),
             unit=tuple(unit),
             shares=shares,
+            label_sets=label_sets,
         )
 
     @property
@@ -84,18 +91,23 @@ class SampleLayout:
 
     @property
     def field_bytes(self) -> int:
-        """Bytes of the field, which is also where the class map begins."""
+        """Bytes of the field, which is also where the class maps begin."""
         return int(np.prod(self.shape)) * self.disk_dtype.itemsize
 
     @property
+    def num_label_sets(self) -> int:
+        """Class maps of a sample."""
+        return len(self.label_sets) or 1
+
+    @property
     def label_bytes(self) -> int:
-        """Bytes of the class map."""
-        return self.shape[1] * self.shape[2]
+        """Bytes of the class maps."""
+        return self.num_label_sets * self.shape[1] * self.shape[2]
 
     @property
     def share_bytes(self) -> int:
-        """Bytes of the shares, which lie behind the class map."""
-        return len(self.shares) * self.label_bytes
+        """Bytes of the shares, which lie behind the class maps."""
+        return len(self.shares) * self.shape[1] * self.shape[2]
 
     @property
     def used_bytes(self) -> int:
@@ -141,7 +153,7 @@ class SampleIndex:
         times: Time of each sample, ISO 8601.
         shards: The files, in the order in which samples are numbered.
         statistics: Of the channels, over the training split alone, so that nothing leaks.
-        class_shares: Of the training split alone.
+        class_shares: Of the training split alone, over all label sets.
         whole_statistics: Of the channels, over all splits; to look at, not to train with.
         whole_class_shares: Over all splits.
         normalization: Scaling that networks see.
@@ -151,6 +163,7 @@ class SampleIndex:
         provenance: Where fields and labels come from.
         soft_class_shares: Mean probability of each class by the soft labels of the training split
             (K,); None without soft labels.
+        label_set_shares: Of the training split, of each label set where there are several (N,).
         format: Always `FORMAT_NAME`.
         version: Of this format.
     """
@@ -173,6 +186,7 @@ class SampleIndex:
     settings: dict[str, Any]
     provenance: dict[str, str] = field(default_factory=dict)
     soft_class_shares: tuple[float, ...] | None = None
+    label_set_shares: tuple[ClassShares, ...] = ()
     format: str = FORMAT_NAME
     version: int = FORMAT_VERSION
 
@@ -201,6 +215,12 @@ class SampleIndex:
         """Shift and scale that networks see, per channel."""
         return channel_scaling(self.statistics, self.normalization)
 
+    def shares_of(self, label_set: LabelSet) -> ClassShares:
+        """How common each class is in what is trained on: in one label set, or in all of them."""
+        if isinstance(label_set, int) and self.label_set_shares:
+            return self.label_set_shares[label_set]
+        return self.class_shares
+
     def num_of_split(self, split: str) -> int:
         """Samples of one split."""
         return sum(s.num_samples for s in self.shards if s.split == split)
@@ -211,6 +231,8 @@ class SampleIndex:
         size = sum(s.num_bytes for s in self.shards) / 1e6
         left = f"; {len(self.left_out)} left out" if self.left_out else ""
         soft = " with soft labels" if self.layout.shares else ""
+        if self.layout.label_sets:
+            soft += f" with {len(self.layout.label_sets)} label sets"
         return (
             f"{self.num_samples} samples ({counts}){soft} in {len(self.shards)} shards,"
             f" {size:.0f} MB; {self.num_dropped} dropped between splits{left}"
@@ -221,6 +243,7 @@ class SampleIndex:
         figures = dataclasses.asdict(self)
         for name in ("times", "lat", "lon", "format", "layout"):
             figures.pop(name)
+        figures["label_sets"] = self.layout.label_sets
         figures["num_samples"] = {s: self.num_of_split(s) for s in SPLITS}
         return figures
 

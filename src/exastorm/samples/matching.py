@@ -31,10 +31,11 @@ def match_labels(dataset: xr.Dataset, labels: xr.Dataset, settings: PrepareSetti
     source = labels.attrs.get("source")
     check_dataset(dataset, dataset.attrs.get("source"))
     require_fields(dataset, settings.channels, "preparing samples")
-    if settings.label not in labels.data_vars:
+    missing = [name for name in settings.label_names if name not in labels.data_vars]
+    if missing:
         names = ", ".join(str(n) for n in labels.data_vars)
-        raise InputError(f"labels must hold {settings.label}, got {names}", file=source)
-    for name in (settings.label, *share_names(labels, settings)):
+        raise InputError(f"labels must hold {', '.join(missing)}, got {names}", file=source)
+    for name in (*settings.label_names, *share_names(labels, settings)):
         if labels[name].dims != DIMS:
             raise InputError(
                 f"must have dimensions {DIMS}, got {labels[name].dims}", file=source, variable=name
@@ -56,10 +57,16 @@ def share_names(labels: xr.Dataset, settings: PrepareSettings) -> tuple[str, ...
     """Maps of shares that samples are made of; none unless soft labels are wanted.
 
     Raises:
-        InputError: If soft labels are wanted and there is no such map.
+        InputError: If soft labels are wanted and there is no such map, or several label sets.
     """
     if not settings.soft_labels:
         return ()
+    if len(settings.label_names) > 1:
+        raise InputError(
+            "soft labels go with one label set, got"
+            f" {', '.join(settings.label_names)}; several sets are soft targets without shares",
+            file=labels.attrs.get("source"),
+        )
     names = tuple(name for name in SHARE_CLASSES if name in labels.data_vars)
     if not names:
         held = ", ".join(str(n) for n in labels.data_vars)

@@ -5,6 +5,7 @@ is interrupted leaves no folder that looks finished. Channel statistics are thos
 split alone: what a network is scaled by must not know the samples it is tested on.
 """
 
+import copy
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,10 +20,11 @@ from exastorm.errors import InputError
 from exastorm.grid import cell_areas_km2
 from exastorm.progress import ProgressBar
 from exastorm.readers.schema import DIMS
-from exastorm.samples.checking import BadSampleError, check_field, check_label, check_shares
+from exastorm.samples.checking import BadSampleError, check_field, check_labels, check_shares
 from exastorm.samples.index import (
     FORMAT_VERSION,
     INDEX_NAME,
+    SETS_FORMAT_VERSION,
     SOFT_FORMAT_VERSION,
     SampleIndex,
     SampleLayout,
@@ -45,10 +47,12 @@ READ_MB = 256.0
 class _SplitRecorder:
     """Writes and counts the samples of one split."""
 
-    def __init__(self, writer: ShardWriter, areas: NDArray[np.float64], num_channels: int) -> None:
+    def __init__(
+        self, writer: ShardWriter, areas: NDArray[np.float64], settings: PrepareSettings
+    ) -> None:
         self.writer = writer
-        self.channels = ChannelMeter(num_channels)
-        self.classes = ClassMeter(areas)
+        self.channels = ChannelMeter(len(settings.channels))
+        self.classes = [ClassMeter(areas) for _ in settings.label_names]
         self.targets = TargetMeter()
         self.times: list[str] = []
 
@@ -63,8 +67,8 @@ def prepare_samples(
 
     Args:
         dataset: Fields in the schema.
-        labels: Class maps on the same grid, for soft labels with shares beside them; every one of
-            its times must be in `dataset`.
+        labels: Class maps on the same grid, one variable a label set, for soft labels with shares
+            beside it; every one of their times must be in `dataset`.
         out: Folder to make.
         settings: Channels, splits, form on disk.
 
@@ -82,13 +86,12 @@ def prepare_samples(
     splits = split_times(times, settings.split_fractions, settings.block_days, settings.gap_hours)
     lat, lon = dataset["lat"].values, dataset["lon"].values
     shares = tuple(SHARE_CLASSES) if settings.soft_labels else ()
-    layout = SampleLayout.of(settings.channels, settings.dtype, (len(lat), len(lon)), shares)
+    sets = settings.label_names if len(settings.label_names) > 1 else ()
+    layout = SampleLayout.of(settings.channels, settings.dtype, (len(lat), len(lon)), shares, sets)
     _make_room(out, settings.overwrite)
     areas = cell_areas_km2(lat, lon)
     recorders = [
-        _SplitRecorder(
-            ShardWriter(out, s, layout, settings.shard_mb), areas, len(settings.channels)
-        )
+        _SplitRecorder(ShardWriter(out, s, layout, settings.shard_mb), areas, settings)
         for s in SPLITS
     ]
     try:
@@ -114,11 +117,18 @@ def prepare_samples(
         left_out=tuple(left_out),
         settings=dataclasses.asdict(settings),
         provenance=_provenance(dataset, labels, settings),
-        version=SOFT_FORMAT_VERSION if settings.soft_labels else FORMAT_VERSION,
+        version=_format_version(layout),
         **facts,
     )
     write_index(index, out)
     return index
+
+
+def _format_version(layout: SampleLayout) -> int:
+    """The oldest version of the format that can say what the samples hold."""
+    if layout.label_sets:
+        return SETS_FORMAT_VERSION
+    return SOFT_FORMAT_VERSION if layout.shares else FORMAT_VERSION
 
 
 def _make_room(out: Path, overwrite: bool) -> None:
@@ -149,7 +159,7 @@ def _stream(
     left_out: list[str] = []
     kept = np.flatnonzero(splits != DROPPED)
     fields = dataset[list(settings.channels)]
-    maps = labels[[settings.label, *share_names(labels, settings)]]
+    maps = labels[[*settings.label_names, *share_names(labels, settings)]]
     field = np.empty((len(fields.data_vars), fields.sizes["lat"], fields.sizes["lon"]), np.float32)
     with ProgressBar("prepare", len(kept)) as bar:
         for block in _blocks(fields, positions, kept):
@@ -179,16 +189,18 @@ def _record(
     settings: PrepareSettings,
 ) -> None:
     """Check one sample, then write and count it."""
+    names = settings.label_names
     batch = check_field(field, settings.channels)
-    shares = {name: values for name, values in maps.items() if name != settings.label}
-    label = check_label(maps[settings.label], settings.label)
-    check_shares(shares, label)
-    stored = stored_shares(label, shares) if shares else None
-    recorder.writer.append(field, label, stored)
+    shares = {name: values for name, values in maps.items() if name not in names}
+    labels = check_labels([maps[name] for name in names], names)
+    check_shares(shares, labels[0])
+    stored = stored_shares(labels[0], shares) if shares else None
+    recorder.writer.append(field, labels, stored)
     recorder.channels.merge(batch)
-    recorder.classes.record_batch(label)
+    for meter, label in zip(recorder.classes, labels, strict=True):
+        meter.record_batch(label)
     if stored is not None:
-        recorder.targets.record_batch(stored, label)
+        recorder.targets.record_batch(stored, labels[0])
     recorder.times.append(time.isoformat())
 
 
@@ -227,20 +239,33 @@ def _statistics(
     recorders: list[_SplitRecorder], dataset: xr.Dataset, settings: PrepareSettings
 ) -> dict[str, Any]:
     """Statistics of the training split and of all splits, as the index names them."""
-    train = recorders[0]
+    train, names = recorders[0], settings.label_names
     if not train.times:
         raise InputError("no sample is left to train on", file=dataset.attrs.get("source"))
+    for name, meter in zip(names, train.classes, strict=True):
+        if not meter.num_pixels.any():
+            raise InputError("label set must label something of the training split", variable=name)
+    pooled = _pooled(train.classes)
     facts: dict[str, Any] = {
         "statistics": train.channels.summary(),
-        "class_shares": train.classes.summary(),
+        "class_shares": pooled.summary(),
         "soft_class_shares": train.targets.summary() if settings.soft_labels else None,
+        "label_set_shares": tuple(m.summary() for m in train.classes) if len(names) > 1 else (),
     }
     for other in recorders[1:]:
         train.channels.merge(other.channels)
-        train.classes.merge(other.classes)
+        pooled.merge(_pooled(other.classes))
     facts["whole_statistics"] = train.channels.summary()
-    facts["whole_class_shares"] = train.classes.summary()
+    facts["whole_class_shares"] = pooled.summary()
     return facts
+
+
+def _pooled(meters: list[ClassMeter]) -> ClassMeter:
+    """The counts of all label sets together; the meters stay as they are."""
+    pooled = copy.copy(meters[0])
+    for meter in meters[1:]:
+        pooled.merge(meter)
+    return pooled
 
 
 def _provenance(
@@ -250,6 +275,6 @@ def _provenance(
     told = {"exastorm_version": __version__}
     told |= {f"fields.{k}": str(v) for k, v in dataset.attrs.items()}
     told |= {f"labels.{k}": str(v) for k, v in labels.attrs.items()}
-    for name in (settings.label, *share_names(labels, settings)):
+    for name in (*settings.label_names, *share_names(labels, settings)):
         told |= {f"labels.{name}.{k}": str(v) for k, v in labels[name].attrs.items()}
     return told

@@ -12,6 +12,7 @@ from exastorm.samples.index import (
     FORMAT_NAME,
     FORMAT_VERSION,
     INDEX_NAME,
+    SETS_FORMAT_VERSION,
     SOFT_FORMAT_VERSION,
     SampleIndex,
     parse_time,
@@ -19,6 +20,9 @@ from exastorm.samples.index import (
 from exastorm.samples.splits import SPLITS
 from exastorm.samples.targets import SHARE_CLASSES
 from exastorm.variables import NUM_CLASSES
+
+VERSIONS = (FORMAT_VERSION, SOFT_FORMAT_VERSION, SETS_FORMAT_VERSION)
+"""Versions that can be read."""
 
 
 def read_index(folder: Path) -> SampleIndex:
@@ -39,12 +43,9 @@ def read_index(folder: Path) -> SampleIndex:
         raise InputError(f"must be JSON, got {error}", file=path) from None
     if not isinstance(content, dict) or content.get("format") != FORMAT_NAME:
         raise InputError(f'must say "format": "{FORMAT_NAME}"', file=path)
-    if content.get("version") not in (FORMAT_VERSION, SOFT_FORMAT_VERSION):
-        raise InputError(
-            f"must be version {FORMAT_VERSION} or {SOFT_FORMAT_VERSION},"
-            f" got {content.get('version')}",
-            file=path,
-        )
+    if content.get("version") not in VERSIONS:
+        known = ", ".join(map(str, VERSIONS))
+        raise InputError(f"must be of version {known}, got {content.get('version')}", file=path)
     try:
         index = ADAPTER.validate_python(content)
     except ValidationError as error:
@@ -63,6 +64,13 @@ def _checked(index: SampleIndex, path: Path) -> SampleIndex:
             f"layout.shares must be none or {', '.join(SHARE_CLASSES)}, got {', '.join(shares)}",
             file=path,
         )
+    sets = index.layout.label_sets
+    if sets and (len(sets) == 1 or shares):
+        raise InputError(
+            "layout.label_sets must be none, or several without layout.shares, got"
+            f" {', '.join(sets)}",
+            file=path,
+        )
     facts = (
         ("channels", len(index.channels), num_channels),
         ("units", len(index.units), num_channels),
@@ -71,6 +79,9 @@ def _checked(index: SampleIndex, path: Path) -> SampleIndex:
             for name, values in dataclasses.asdict(index.statistics).items()
             if isinstance(values, tuple)
         ),
+        ("whole_statistics.min", len(index.whole_statistics.min), num_channels),
+        ("whole_statistics.max", len(index.whole_statistics.max), num_channels),
+        ("label_set_shares", len(index.label_set_shares), len(sets)),
         ("class_shares.by_pixel", len(index.class_shares.by_pixel), NUM_CLASSES),
         ("soft_class_shares", len(soft_shares), NUM_CLASSES if shares else 0),
         ("lat", len(index.lat), num_lat),

@@ -9,10 +9,14 @@ The tail, when samples do not fill the last global batch: with "drop" it is left
 (the next shuffles anew, so no sample is left out for good) and every rank does full batches, as
 training in lockstep needs; with "keep" it is dealt out as evenly as it goes, so that every sample
 is seen exactly once and some ranks get one fewer, or none, as scoring needs.
+
+Where a run stands is told in samples, not in steps: the epoch, and how many of its shuffle all
+ranks together have done. A run that goes on with another global batch cuts what is left of the
+epoch into its own batches, and repeats none and misses none.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +69,62 @@ class SamplePlan:
         return -(-self.num_samples // self.global_batch)
 
 
+class SamplePosition(NamedTuple):
+    """Where a run stands, whatever its batches: what a checkpoint keeps.
+
+    Attributes:
+        epoch: From 0.
+        samples_done: Samples of the epoch's shuffle that all ranks together have done.
+    """
+
+    epoch: int = 0
+    samples_done: int = 0
+
+
+def steps_left(plan: SamplePlan, samples_done: int) -> int:
+    """Steps from a place in an epoch to its end.
+
+    Args:
+        plan: Who shares what.
+        samples_done: Samples of the epoch done by all ranks, 0 to `num_samples`; it need be no
+            multiple of the plan's global batch.
+    """
+    if not 0 <= samples_done <= plan.num_samples:
+        raise ValueError(f"samples_done must be from 0 to {plan.num_samples}, got {samples_done}")
+    left = plan.num_samples - samples_done
+    return left // plan.global_batch if plan.tail == "drop" else -(-left // plan.global_batch)
+
+
+def resume_at(plan: SamplePlan, samples_done: int, epoch: int = 0) -> SamplePosition:
+    """Where a run goes on that has done so many samples of an epoch, with these or other batches.
+
+    That is the same place, or the next epoch's beginning where what is left fills no batch of the
+    plan (and its tail is dropped).
+
+    Args:
+        plan: Who shares what from here on; only `num_samples`, `seed` and `shuffle` must be those
+            of before.
+        samples_done: Samples of the epoch that all ranks together have done.
+        epoch: From 0.
+
+    Raises:
+        ValueError: If an epoch has fewer samples.
+    """
+    if steps_left(plan, samples_done) == 0:
+        return SamplePosition(epoch + 1, 0)
+    return SamplePosition(epoch, samples_done)
+
+
+def position_after(plan: SamplePlan, start: SamplePosition, num_steps: int) -> SamplePosition:
+    """Where a run stands that began at `start` and has done so many steps of the plan."""
+    epoch, samples_done = resume_at(plan, start.samples_done, start.epoch)
+    left = steps_left(plan, samples_done)
+    if num_steps >= left:
+        more_epochs, num_steps = divmod(num_steps - left, plan.num_steps)
+        epoch, samples_done = epoch + 1 + more_epochs, 0
+    return SamplePosition(epoch, samples_done + num_steps * plan.global_batch)
+
+
 def sample_order(num_samples: int, seed: int, epoch: int) -> IntArray:
     """A shuffle of the samples that differs by seed and epoch: (num_samples,).
 
@@ -73,6 +133,24 @@ def sample_order(num_samples: int, seed: int, epoch: int) -> IntArray:
     """
     words = np.random.Philox(key=np.array([seed, epoch], dtype=np.uint64)).random_raw(num_samples)
     return np.argsort(words, kind="stable").astype(np.int64)
+
+
+def random_word(seed: int, epoch: int, sample: int, stream: int) -> int:
+    """A 64-bit number of (seed, epoch, sample), other than those of other streams.
+
+    For what is drawn at each read: it depends neither on the order of reads nor on who reads.
+
+    Args:
+        seed: Of the run.
+        epoch: From 0.
+        sample: Number of the sample in its store.
+        stream: Counter word that keeps uses apart; `sample_order` has 0.
+    """
+    generator = np.random.Philox(
+        key=np.array([seed, epoch], dtype=np.uint64),
+        counter=np.array([0, stream, sample, 0], dtype=np.uint64),
+    )
+    return int(generator.random_raw())
 
 
 def epoch_order(plan: SamplePlan, epoch: int) -> IntArray:
@@ -87,11 +165,11 @@ def batch_of(plan: SamplePlan, order: IntArray, step: int, rank: int) -> IntArra
 
     Args:
         plan: Who shares what.
-        order: `epoch_order` of the epoch.
-        step: Step in the epoch, from 0.
+        order: `epoch_order` of the epoch, or what is left of it where a run goes on within.
+        step: Step from where `order` begins, from 0.
         rank: From 0.
     """
-    assert 0 <= step < plan.num_steps, (step, plan)
+    assert 0 <= step < steps_left(plan, plan.num_samples - len(order)), (step, len(order), plan)
     assert 0 <= rank < plan.num_ranks, (rank, plan)
     batch = order[step * plan.global_batch : (step + 1) * plan.global_batch]
     first, last = (len(batch) * r // plan.num_ranks for r in (rank, rank + 1))

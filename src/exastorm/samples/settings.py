@@ -17,8 +17,9 @@ class PrepareSettings:
     channels: tuple[str, ...] = DEMO_CHANNELS
     """Fields that a sample holds, in this order."""
 
-    label: str = "class_map"
-    """Variable of the label dataset that holds the classes."""
+    label: str | tuple[str, ...] = "class_map"
+    """Variable of the labels that holds the classes; of several, as labels_0 labels_1 of annotated
+    archives, each becomes a label set."""
 
     soft_labels: bool = False
     """Also keep, for each pixel, the shares of threshold ensembles that flag it as cyclone and as
@@ -52,7 +53,15 @@ class PrepareSettings:
     overwrite: bool = False
     """Replace samples that are already in the folder."""
 
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Variables of the labels that hold classes, one a label set."""
+        return (self.label,) if isinstance(self.label, str) else tuple(self.label)
+
     def __post_init__(self) -> None:
+        names = self.label_names
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"label must be different variables, at least one, got {names}")
         unknown = [c for c in self.channels if c not in VARIABLES]
         if unknown or not self.channels or len(set(self.channels)) < len(self.channels):
             raise ValueError(

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from exastorm.errors import InputError
 from exastorm.progress import ProgressBar
 from exastorm.samples.index import SampleIndex, parse_time
+from exastorm.samples.label_sets import LabelSet, check_label_set
 from exastorm.samples.reading import read_index
 from exastorm.samples.splits import SPLITS
 from exastorm.samples.targets import class_probabilities
@@ -50,12 +51,12 @@ class RawSample(NamedTuple):
 
     Attributes:
         field: (C, H, W), packed as the layout says.
-        label: Class map (H, W).
+        labels: Class map of each label set (N, H, W).
         shares: Stored shares (S, H, W); S is 0 without soft labels.
     """
 
     field: NDArray[Any]
-    label: LabelArray
+    labels: LabelArray
     shares: ShareArray
 
 
@@ -116,14 +117,20 @@ class SampleStore:
         """Time of sample `i`, in the index's calendar."""
         return parse_time(self.index.times[i], self.index.calendar)
 
-    def read(self, i: int) -> tuple[Float32Array, LabelArray]:
+    def read(self, i: int, label_set: int = 0) -> tuple[Float32Array, LabelArray]:
         """Field (C, H, W) float32 in the index's units and class map (H, W) int8 of sample `i`.
 
+        Args:
+            i: Number of the sample.
+            label_set: Number of the label set, from 0.
+
         Raises:
-            InputError: If the shard was cut short since it was opened.
+            InputError: If the sample can't be read, or there is no such label set.
         """
         layout = self.index.layout
-        raw, label, _ = self.read_raw(i, np.empty(layout.stride, np.uint8))
+        self.require_label_set(label_set)
+        raw, labels, _ = self.read_raw(i, np.empty(layout.stride, np.uint8))
+        label = labels[label_set]
         if layout.dtype == "float32":
             return raw.astype(np.float32, copy=False), label
         center = np.asarray(layout.center, np.float32)[:, None, None]
@@ -153,6 +160,35 @@ class SampleStore:
                 file=self.path,
             )
 
+    def require_label_set(self, label_set: LabelSet) -> None:
+        """Refuse a choice of label set that these samples don't offer.
+
+        Raises:
+            ValueError: If it is no number from 0, "random" or "soft".
+            InputError: If there is no such set, or only one to draw from or to vote.
+        """
+        check_label_set(label_set)
+        num_sets, names = self.index.layout.num_label_sets, self.index.layout.label_sets
+        if isinstance(label_set, str):
+            if num_sets == 1:
+                raise InputError(
+                    f"label_set {label_set} needs samples prepared with several --labels, got one"
+                    " label set",
+                    file=self.path,
+                )
+        elif label_set >= num_sets:
+            held = f" ({', '.join(names)})" if names else ""
+            raise InputError(
+                f"label_set must be below the number of label sets, {num_sets}{held}, got"
+                f" {label_set}",
+                file=self.path,
+            )
+
+    def place_of(self, i: int) -> dict[str, Any]:
+        """File and time of sample `i`, as `InputError` takes them."""
+        shard = int(np.searchsorted(self.index.shard_starts, i, side="right")) - 1
+        return {"file": self.path / self.index.shards[shard].name, "time": self.time(i)}
+
     def read_raw(self, i: int, buffer: NDArray[np.uint8]) -> RawSample:
         """Read sample `i` into a buffer of `layout.stride` bytes.
 
@@ -160,7 +196,7 @@ class SampleStore:
             Views of the buffer.
 
         Raises:
-            InputError: If the shard was cut short since it was opened.
+            InputError: If the shard was cut short since it was opened, or can't be read.
         """
         layout = self.index.layout
         num_samples = len(self)
@@ -169,24 +205,21 @@ class SampleStore:
         i = i % num_samples
         shard = int(np.searchsorted(self.index.shard_starts, i, side="right")) - 1
         offset = int(i - self.index.shard_starts[shard]) * layout.stride
-        file = self._open(shard)
-        view, done = buffer.data, 0
-        # One call reads a whole sample, unless it is over 2 GB or a signal comes between.
-        while done < layout.stride:
-            got = os.preadv(file.descriptor, [view[done : layout.stride]], offset + done)
-            if got == 0:
-                name = self.index.shards[shard].name
-                raise InputError(
-                    f"shard ends at byte {offset + done}, within sample {i}", file=self.path / name
-                )
-            done += got
-        field, label, shares, _ = np.split(
+        try:
+            done = _read_exactly(self._open(shard), buffer.data[: layout.stride], offset)
+        except OSError as error:
+            raise InputError(f"can't be read: {error.strerror}", **self.place_of(i)) from error
+        if done < layout.stride:
+            raise InputError(
+                f"shard ends at byte {offset + done}, within sample {i}", **self.place_of(i)
+            )
+        field, labels, shares, _ = np.split(
             buffer[: layout.stride],
             np.cumsum([layout.field_bytes, layout.label_bytes, layout.share_bytes]),
         )
         return RawSample(
             field.view(layout.disk_dtype).reshape(layout.shape),
-            label.view(np.int8).reshape(layout.shape[1:]),
+            labels.view(np.int8).reshape(layout.num_label_sets, *layout.shape[1:]),
             shares.reshape(len(layout.shares), *layout.shape[1:]),
         )
 
@@ -215,6 +248,18 @@ class SampleStore:
             if len(self._files) > MAX_OPEN_SHARDS:
                 self._files.popitem(last=False)
         return file
+
+
+def _read_exactly(file: ReadOnlyFile, view: memoryview, offset: int) -> int:
+    """Fill a view from a place in a file; returns the bytes read, fewer where the file ends."""
+    done = 0
+    # One call reads a whole sample, unless it is over 2 GB or a signal comes between.
+    while done < len(view):
+        got = os.preadv(file.descriptor, [view[done:]], offset + done)
+        if got == 0:
+            break
+        done += got
+    return done
 
 
 def file_sha256(path: Path) -> str:

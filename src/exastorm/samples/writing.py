@@ -38,17 +38,18 @@ class ShardWriter:
     def append(
         self,
         field: NDArray[np.float32],
-        label: NDArray[np.int8],
+        labels: NDArray[np.int8],
         shares: NDArray[np.uint8] | None = None,
     ) -> None:
         """Write one sample.
 
         Args:
             field: (C, H, W) in the units of the index.
-            label: Class map (H, W).
+            labels: Class map of each label set (N, H, W).
             shares: Stored shares (S, H, W), where the layout has any.
         """
         assert field.shape == self._layout.shape, (field.shape, self._layout.shape)
+        assert labels.nbytes == self._layout.label_bytes, (labels.shape, self._layout.label_sets)
         soft = b"" if shares is None else np.ascontiguousarray(shares, np.uint8).data.cast("B")
         assert len(soft) == self._layout.share_bytes, (len(soft), self._layout.shares)
         if self._file is None:
@@ -57,7 +58,7 @@ class ShardWriter:
             field = (field - self._center) / self._unit
         for part in (
             np.ascontiguousarray(field, self._layout.disk_dtype).data.cast("B"),
-            np.ascontiguousarray(label, np.int8).data.cast("B"),
+            np.ascontiguousarray(labels, np.int8).data.cast("B"),
             soft,
             self._padding,
         ):

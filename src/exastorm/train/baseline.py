@@ -173,15 +173,14 @@ def evaluate_baseline(
     models = {
         law: fit(fields, labels, class_weights(frequencies, law)) for law in get_args(WeightLaw)
     }
-    found = {law: m.best() for law, m in measure(models, record, store, "validation").items()}
-    law = max(found, key=lambda name: found[name][1].summary()["mean_iou"])
-    shift = found[law][0]
+    found = measure(models, record, store, "validation")
+    law = max(found, key=lambda name: found[name].matrix(found[name].best()).summary()["mean_iou"])
+    candidate = found[law].best()
     meter = measure({law: models[law]}, record, store, split)[law]
-    candidate = [tuple(c) for c in meter.candidates.tolist()].index(shift)
     return {
         "split": split,
         "num_samples": len(store.indices(split)),
         "weight_law": law,
-        "decision_bias": list(shift),
+        "decision_bias": list(meter.shift(candidate)),
         **meter.matrix(candidate).summary(),
     }

@@ -1,22 +1,18 @@
 """The best weights so far: scored on the validation split, kept in the model file of the run."""
 
 import copy
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 import exastorm
 from exastorm.config import to_dict
-from exastorm.networks.deeplab import DeepLab
+from exastorm.networks.network import SegmentationNetwork
 from exastorm.networks.record import ModelRecord, save_model
-from exastorm.samples.dataset import Batch
 from exastorm.samples.index import SampleIndex
-from exastorm.train.decision import DecisionMeter
 from exastorm.train.settings import TrainSettings
-from exastorm.variables import CLASSES, NUM_CLASSES
+from exastorm.variables import CLASSES
 
 
 def model_record(
@@ -59,10 +55,11 @@ def model_record(
 
 
 class BestModel:
-    """Scores weights and keeps the best.
+    """Keeps the weights with the best score so far.
 
     Attributes:
         step: Step of the best weights; -1 before any.
+        score: Their score, by the metric of the settings.
         mean_iou: Their mean IoU on the validation split.
         iou: The same by class.
     """
@@ -79,6 +76,7 @@ class BestModel:
             class_weights: Weights of the classes in the loss (K,), for the record.
         """
         self.step = -1
+        self.score = -1.0
         self.mean_iou = -1.0
         self.iou: dict[str, float | None] = {}
         self._path = path
@@ -86,46 +84,38 @@ class BestModel:
         self._settings = settings
         self._class_weights = class_weights.tolist()
 
-    def offer(self, network: DeepLab, step: int, batches: Iterable[Batch]) -> dict[str, Any]:
-        """Score a network, and write it to the file if it is the best so far.
+    def offer(self, network: SegmentationNetwork, step: int, scores: dict[str, Any]) -> None:
+        """Write a network to the file if it is the best so far.
 
         Args:
-            network: In training mode; left so.
+            network: The network.
             step: Steps it has trained.
-            batches: The validation split.
-
-        Returns:
-            iou by class and mean_iou with the best decision, that decision_bias, and the mean_iou
-            without it (`mean_iou_untuned`).
+            scores: What `validate` says of it.
         """
-        meter = DecisionMeter(NUM_CLASSES, self._settings.tune_decision)
-        network.eval()
-        with torch.inference_mode():
-            for batch in batches:
-                meter.record_batch(network(batch.field), batch.label)
-        network.train()
-        bias, matrix = meter.best()
-        summary = matrix.summary()
-        scores = {
-            "mean_iou": summary["mean_iou"],
-            "iou": summary["iou"],
-            "mean_iou_untuned": meter.matrix(0).summary()["mean_iou"],
-            "decision_bias": list(bias),
-        }
-        if scores["mean_iou"] > self.mean_iou:
-            self.step, self.mean_iou, self.iou = step, scores["mean_iou"], scores["iou"]
-            self._write(network, bias, scores)
-        return scores
+        score = scores[self._settings.validation.metric]
+        if score > self.score:
+            self.step, self.score = step, score
+            self.mean_iou, self.iou = scores["mean_iou"], scores["iou"]
+            self._write(network, tuple(scores["decision_bias"]), scores)
+
+    @property
+    def reached_target(self) -> bool:
+        """Whether the best score is what was asked for."""
+        target = self._settings.validation.target
+        return target is not None and self.score >= target
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run must know."""
-        return {"step": self.step, "mean_iou": self.mean_iou, "iou": self.iou}
+        return {"step": self.step, "score": self.score, "mean_iou": self.mean_iou, "iou": self.iou}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a state of before."""
-        self.step, self.mean_iou, self.iou = state["step"], state["mean_iou"], state["iou"]
+        self.step, self.score = state["step"], state["score"]
+        self.mean_iou, self.iou = state["mean_iou"], state["iou"]
 
-    def _write(self, network: DeepLab, bias: tuple[float, ...], scores: dict[str, Any]) -> None:
+    def _write(
+        self, network: SegmentationNetwork, bias: tuple[float, ...], scores: dict[str, Any]
+    ) -> None:
         """Write the network, its logits shifted, with its record."""
         decided = copy.deepcopy(network)
         decided.add_to_logits(bias)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from exastorm.errors import InputError
 from exastorm.networks.losses import class_weights
 from exastorm.parallel.world import World
 from exastorm.samples.dataset import Batch, SegmentationDataset, make_loader
+from exastorm.samples.index import SampleIndex
 from exastorm.samples.sampler import SamplePlan, step_samples
 from exastorm.samples.shards import SampleStore
 from exastorm.train.settings import TrainSettings
@@ -37,17 +39,19 @@ class TrainingData:
         soft = settings.targets == "soft"
         if soft:
             self.store.require_soft_labels()
-        index = self.store.index
-        shares = index.soft_class_shares if soft else index.class_shares.by_pixel
-        assert shares is not None
-        self.class_weights: Tensor = class_weights(shares, settings.weight_law)
+        self.store.require_label_set(settings.label_set)
+        self.class_weights: Tensor = class_weights(
+            class_frequencies(self.store.index, settings), settings.loss.weight_law
+        )
         self._settings = settings
         self._rank = world.rank
         self._device = device
-        self._train = self._split("train", soft=soft, roll=settings.roll)
+        self._train = self._split(
+            "train", soft=soft, roll=settings.roll, label_set=settings.label_set
+        )
         self._validation = self._split("validation")
-        if settings.validation_samples is not None:
-            every = -(-len(self._validation) // settings.validation_samples)
+        if settings.validation.num_samples is not None:
+            every = -(-len(self._validation) // settings.validation.num_samples)
             self._validation.samples = self._validation.samples[::every]
         try:
             self.plan = SamplePlan(
@@ -92,13 +96,32 @@ class TrainingData:
         chosen = step_samples(self.plan, epoch=epoch, step=step, rank=self._rank)
         return [str(self.store.time(int(self._train.samples[i]))) for i in chosen]
 
-    def _split(self, name: str, soft: bool = False, roll: bool = False) -> SegmentationDataset:
+    def bad_samples(self) -> tuple[str, ...]:
+        """Samples that were left out so far, a line each."""
+        found = self._train.bad_samples | self._validation.bad_samples
+        return tuple(found[sample] for sample in sorted(found))
+
+    def _split(self, name: str, **options: Any) -> SegmentationDataset:
         """A split with this run's class weights."""
+        settings = self._settings
+        if name != "train" and isinstance(settings.label_set, int):
+            options["label_set"] = settings.label_set
         return SegmentationDataset(
             self.store,
             name,
             class_weights=self.class_weights.tolist(),
-            soft=soft,
-            roll=roll,
-            seed=self._settings.seed,
+            area_weighting=settings.loss.area_weighting,
+            seed=settings.seed,
+            skip_bad=settings.skip_bad,
+            **options,
         )
+
+
+def class_frequencies(index: SampleIndex, settings: TrainSettings) -> tuple[float, ...]:
+    """How often each class occurs in what is learned (K,)."""
+    if settings.targets == "soft":
+        assert index.soft_class_shares is not None
+        return index.soft_class_shares
+    if index.label_set_shares and isinstance(settings.label_set, int):
+        return index.label_set_shares[settings.label_set].by_pixel
+    return index.class_shares.by_pixel

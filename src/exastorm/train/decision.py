@@ -60,39 +60,86 @@ class DecisionMeter:
 
     Attributes:
         candidates: Shifts (N, K).
-        counts: int64 (N, K, K); rows are the truth.
+        counts: int64 (N, K, K) on the device of the logits; rows are the truth.
+        num_images: Images recorded.
     """
 
     def __init__(self, num_classes: int, tune: bool = True) -> None:
         self.candidates = decision_candidates(num_classes, tune)
-        self.counts = torch.zeros(
-            (len(self.candidates), num_classes, num_classes), dtype=torch.int64
-        )
+        num = len(self.candidates)
+        self.counts = torch.zeros((num, num_classes, num_classes), dtype=torch.int64)
+        self.num_images = 0
+        self._iou_sums = torch.zeros(num, dtype=torch.float64)
 
     def record_batch(self, logits: Tensor, labels: Tensor) -> None:
         """Count one batch.
 
         Args:
-            logits: (B, K, H, W) or (P, K) on any device.
+            logits: (B, K, H, W), or one image's (P, K), on any device.
             labels: (B, H, W) or (P,) on the same; -1 is not counted.
         """
-        num_classes = self.counts.shape[1]
-        valid = labels.reshape(-1) >= 0
-        truth = labels.reshape(-1)[valid] * num_classes
-        columns = logits.float().movedim(1, -1).reshape(-1, num_classes)[valid].T.contiguous()
-        for n, shift in enumerate(self.candidates.tolist()):
-            cells = truth + largest_shifted(columns, shift)
-            counts = torch.bincount(cells, minlength=num_classes**2)
-            self.counts[n] += counts.reshape(num_classes, num_classes).cpu()
+        if logits.dim() == 2:
+            logits, labels = logits.T[None], labels[None]
+        self.counts = self.counts.to(logits.device)
+        self._iou_sums = self._iou_sums.to(logits.device)
+        for image, label in zip(logits.float().flatten(2), labels.flatten(1), strict=True):
+            self._record_image(image.contiguous(), label)
+
+    def _record_image(self, columns: Tensor, labels: Tensor) -> None:
+        """Count the pixels of one image: logits (K, P), labels (P,)."""
+        num_classes = len(columns)
+        # Unlabeled pixels fall into a row of their own, so that no shape depends on their number.
+        truth = torch.where(labels >= 0, labels, num_classes) * num_classes
+        matrices = torch.stack(
+            [
+                torch.bincount(
+                    truth + largest_shifted(columns, shift),
+                    minlength=num_classes * (num_classes + 1),
+                )
+                for shift in self.candidates.tolist()
+            ]
+        ).view(-1, num_classes + 1, num_classes)[:, :-1]
+        self.counts += matrices
+        self._iou_sums += image_iou(matrices).mean(dim=1)
+        self.num_images += 1
+
+    def shift(self, candidate: int) -> tuple[float, ...]:
+        """One candidate (K,)."""
+        return tuple(self.candidates[candidate].tolist())
 
     def matrix(self, candidate: int) -> ConfusionMatrix:
         """Confusion matrix under one candidate."""
         matrix = ConfusionMatrix(self.counts.shape[1])
-        matrix.matrix = self.counts[candidate].numpy().copy()
+        matrix.matrix = self.counts[candidate].cpu().numpy().copy()
         return matrix
 
-    def best(self) -> tuple[tuple[float, ...], ConfusionMatrix]:
-        """The shift (K,) of the highest mean IoU and its matrix; of equals the smallest shift."""
-        scores = [self.matrix(n).summary()["mean_iou"] or 0.0 for n in range(len(self.candidates))]
-        chosen = max(range(len(scores)), key=scores.__getitem__)
-        return tuple(self.candidates[chosen].tolist()), self.matrix(chosen)
+    def mean_iou_per_image(self, candidate: int) -> float:
+        """Mean over images of the mean IoU of each, under one candidate; 0 without images."""
+        return float(self._iou_sums[candidate]) / max(1, self.num_images)
+
+    def best(self, metric: str = "mean_iou") -> int:
+        """The candidate of the highest score; of equals that of the smallest shift.
+
+        Args:
+            metric: "mean_iou" or "mean_iou_per_image".
+        """
+        numbers = range(len(self.candidates))
+        if metric == "mean_iou_per_image":
+            scores = [self.mean_iou_per_image(n) for n in numbers]
+        else:
+            scores = [self.matrix(n).summary()["mean_iou"] or 0.0 for n in numbers]
+        return max(numbers, key=scores.__getitem__)
+
+
+def image_iou(matrices: Tensor) -> Tensor:
+    """IoU of each class in one image by MLPerf DeepCAM's rule: 1 where a class is in neither map.
+
+    Args:
+        matrices: Confusion matrices (..., K, K) of one image.
+
+    Returns:
+        float64 (..., K).
+    """
+    hits = matrices.diagonal(dim1=-2, dim2=-1)
+    union = matrices.sum(-1) + matrices.sum(-2) - hits
+    return torch.where(union > 0, hits / union.clamp(min=1).double(), 1.0)

@@ -13,8 +13,7 @@ from exastorm.networks.record import ModelRecord, load_model
 from exastorm.progress import ProgressBar
 from exastorm.samples.normalize import Scaling, normalize
 from exastorm.samples.shards import SampleStore
-from exastorm.storms.skill import ConfusionMatrix
-from exastorm.train.decision import largest_shifted
+from exastorm.train.decision import DecisionMeter
 from exastorm.train.device import choose_device
 
 
@@ -71,15 +70,13 @@ def scaled_samples(
 @torch.inference_mode()
 def score_network(
     network: nn.Module, record: ModelRecord, store: SampleStore, split: str, device: torch.device
-) -> ConfusionMatrix:
-    """Confusion matrix of a network over one split, sample by sample."""
-    matrix = ConfusionMatrix(len(record.classes))
+) -> DecisionMeter:
+    """Confusion matrix of a network over one split, sample by sample; its one candidate is 0."""
+    meter = DecisionMeter(len(record.classes), tune=False)
     network = network.to(device).eval()
     for field, label in scaled_samples(record, store, split):
-        logits = network(field[None].to(device))[0]
-        predicted = largest_shifted(logits.flatten(1), [0.0] * len(logits))
-        matrix.record_batch(label.numpy().ravel(), predicted.cpu().numpy())
-    return matrix
+        meter.record_batch(network(field[None].to(device)), label[None].to(device))
+    return meter
 
 
 def evaluate(
@@ -94,8 +91,8 @@ def evaluate(
         device: "auto", "cpu" or "cuda".
 
     Returns:
-        What `ConfusionMatrix.summary` gives (iou by class, mean_iou, matrix, ...) with split and
-        num_samples, JSON-able.
+        What `ConfusionMatrix.summary` gives (iou by class, mean_iou, matrix, ...) with split,
+        num_samples, and mean_iou_per_image by MLPerf DeepCAM's rule; JSON-able.
 
     Raises:
         InputError: If the model or the samples can't be read, or don't fit each other.
@@ -103,5 +100,10 @@ def evaluate(
     network, record = load_model(model)
     store = SampleStore(samples)
     check_samples_fit(record, store)
-    matrix = score_network(network, record, store, split, choose_device(device))
-    return {"split": split, "num_samples": len(store.indices(split)), **matrix.summary()}
+    meter = score_network(network, record, store, split, choose_device(device))
+    return {
+        "split": split,
+        "num_samples": meter.num_images,
+        **meter.matrix(0).summary(),
+        "mean_iou_per_image": meter.mean_iou_per_image(0),
+    }

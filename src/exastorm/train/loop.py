@@ -1,32 +1,40 @@
-"""The training loop: `train` takes steps, `step` updates the weights, `forward_backward` learns.
+"""The training loop: `train` takes steps, `step` updates the weights, `learn` finds gradients.
 
-Which samples a step sees, and how they are turned, depends on seed and step alone; so a run that
-goes on from a checkpoint ends with the weights of one that never stopped, bit for bit on a CPU.
+Which samples a step sees, how they are turned and which features are dropped depends on seed and
+step alone; so a run that goes on from a checkpoint ends with the weights of one that never stopped,
+bit for bit on a CPU. Inside a step the host never waits for the device.
 """
 
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from exastorm.errors import InputError
 from exastorm.networks.build import build_network
-from exastorm.networks.deeplab import DeepLab
+from exastorm.networks.network import SegmentationNetwork
 from exastorm.networks.record import MODEL_NAME
 from exastorm.parallel.world import World
 from exastorm.progress import ProgressBar
 from exastorm.samples.dataset import Batch
 from exastorm.train.best import BestModel
-from exastorm.train.checkpoint import CHECKPOINT_NAME, load_checkpoint, save_checkpoint
+from exastorm.train.checkpoint import CheckpointStore
+from exastorm.train.compiling import forward_of
 from exastorm.train.data import TrainingData
-from exastorm.train.device import ComputePlan, compute_mode
+from exastorm.train.device import ComputePlan
+from exastorm.train.ema import WeightAverage
+from exastorm.train.guard import Stepper
 from exastorm.train.meter import RunLog
-from exastorm.train.optimizer import build_optimizer, learning_rate_at, progress_of
-from exastorm.train.run_folder import resume_run, start_run
+from exastorm.train.optimizer import build_optimizer
+from exastorm.train.precision import LossScaler
+from exastorm.train.schedule import rate_factor
 from exastorm.train.settings import TrainSettings
-from exastorm.train.summary import TrainSummary
-from exastorm.train.workers import BatchWorkers
+from exastorm.train.stopping import StopRequest
+from exastorm.train.validation import validate
+from exastorm.train.workers import BatchWorkers, part_seed
 from exastorm.variables import NUM_CLASSES
 
 
@@ -36,41 +44,62 @@ class Trainer:
     Attributes:
         step_number: Steps done.
         minutes: Time trained in earlier attempts, minutes.
-        loss: Loss of the last step, nats.
+        loss: Loss of the last step, nats; a scalar on the device.
     """
 
     settings: TrainSettings
     run: Path
+    rank: int
 
     # What learns, from what.
     data: TrainingData
-    network: DeepLab
+    plan: ComputePlan
+    network: SegmentationNetwork
     workers: BatchWorkers
-    optimizer: torch.optim.Optimizer
+    stepper: Stepper
+    average: WeightAverage | None
 
     # Where it stands.
     step_number: int
     minutes: float
-    loss: float
+    loss: Tensor
     best: BestModel
 
     def __init__(
         self, samples: Path, run: Path, settings: TrainSettings, world: World, plan: ComputePlan
     ) -> None:
-        self.settings, self.run = settings, run
+        self.settings, self.run, self.rank, self.plan = settings, run, world.rank, plan
         self.data = TrainingData(samples, settings, world, plan.device)
         index = self.data.store.index
         torch.manual_seed(settings.seed)
-        network = build_network(settings.network, len(index.channels), NUM_CLASSES, len(index.lon))
-        self.network = network.to(plan.device)
-        self.workers = BatchWorkers(plan.num_workers, plan.threads_each)
-        self.optimizer = build_optimizer(self.network, settings)
-        self.step_number, self.minutes, self.loss = 0, 0.0, math.nan
+        self.network = build_network(
+            settings.network, len(index.channels), NUM_CLASSES, len(index.lon)
+        )
+        plan.place(self.network.train())
+        self.network.recompute = settings.compute.recompute
+        parameters = list(self.network.parameters())
+        self.workers = BatchWorkers(
+            forward_of(self.network, plan.compile),
+            parameters,
+            settings.loss,
+            plan,
+            self.data.class_weights,
+            settings.part_size,
+        )
+        self.stepper = Stepper(
+            build_optimizer(self.network, settings.optimizer),
+            settings.optimizer,
+            LossScaler(plan.precision, plan.device),
+            buffers=self.network.buffers(),
+        )
+        decay = settings.ema_decay
+        self.average = None if decay is None else WeightAverage(self.network, decay)
+        self.step_number, self.minutes, self.loss = 0, 0.0, torch.tensor(math.nan)
         self.best = BestModel(run / MODEL_NAME, index, settings, self.data.class_weights)
         self._started = time.perf_counter()
 
-    def train(self) -> None:
-        """Take all steps; log, score and save on the way."""
+    def train(self, checkpoints: CheckpointStore, stop: StopRequest) -> None:
+        """Take all steps, or those until a stop is asked for; log, score and save on the way."""
         settings = self.settings
         with (
             RunLog(self.run, self.data.plan.global_batch, self.step_number) as log,
@@ -80,63 +109,91 @@ class Trainer:
             bar.advance(self.step_number)
             for batch in self.data.batches(self.step_number):
                 log.record_step(self.step(batch))
-                over = self.is_over()
-                if over or self.step_number % settings.log_interval == 0:
-                    log.write_steps(self.step_number, self.minutes_now(), self.learning_rate())
-                if over or self.step_number % settings.validation_interval == 0:
-                    scores = self.best.offer(
-                        self.network, self.step_number, self.data.validation_batches()
-                    )
-                    log.write_validation(self.step_number, self.minutes_now(), scores)
-                if over or self.step_number % settings.checkpoint_interval == 0:
-                    self.save()
+                ends = self.is_over() or stop.requested is not None
+                if ends or self.step_number % settings.log_interval == 0:
+                    self.write_steps(log)
+                if self.is_over() or self.step_number % settings.validation.interval == 0:
+                    log.write_validation(self.step_number, self.minutes_now(), self.validate())
+                ends = self.is_over() or stop.requested is not None
+                if ends or checkpoints.is_due(self.step_number):
+                    checkpoints.save(self.state_dict(), self.step_number)
                 bar.advance(note=log.note)
-                if over:
+                if ends:
                     return
 
-    def step(self, batch: Batch) -> float:
+    def step(self, batch: Batch) -> Tensor:
         """Update the weights by one batch; returns its loss."""
-        rate = learning_rate_at(self.settings, self.step_number, self.minutes_now())
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.loss = self.forward_backward(batch)
-        self.optimizer.step()
+        self.set_learning_rate()
+        self.loss = self.learn(batch)
+        self.stepper.step(self.loss, self.step_number)
+        if self.average is not None:
+            self.average.update(self.stepper.skipped)
         self.step_number += 1
         return self.loss
 
-    def forward_backward(self, batch: Batch) -> float:
-        """Gradients of one batch; returns its loss.
+    def learn(self, batch: Batch) -> Tensor:
+        """Set the gradients to those of one batch; returns its loss."""
+        seed, step = self.settings.seed, self.step_number
+        return self.workers.forward_backward(
+            batch, lambda part: part_seed(seed, step, self.rank, part), self.stepper.scale
+        )
+
+    def set_learning_rate(self) -> None:
+        """Give the optimizer the learning rate of the next step."""
+        factor = rate_factor(self.settings.schedule, self.step_number, self.progress())
+        self.stepper.set_rate(factor)
+
+    def validate(self) -> dict[str, Any]:
+        """Score the weights, and keep them if they are the best; returns the scores."""
+        settings = self.settings.validation
+        if self.average is None:
+            return self._score(settings)
+        with self.average.swapped():
+            return self._score(settings)
+
+    def _score(self, settings: Any) -> dict[str, Any]:
+        """Score the network as it is, and offer it as the best."""
+        scores = validate(self.network, self.data.validation_batches(), settings, self.plan)
+        self.best.offer(self.network, self.step_number, scores)
+        return scores
+
+    def write_steps(self, log: RunLog) -> None:
+        """Write a line about the steps since the last one, after a look at those that were bad.
 
         Raises:
-            InputError: If the loss is not a finite number, naming the samples.
+            InputError: If too many in a row were not finite, naming the samples of the last one.
         """
-        loss = self.workers.forward_backward(self.network, batch)
-        if not math.isfinite(loss):
+        bad = self.stepper.check()
+        log.write_steps(self.step_number, self.minutes_now(), self.stepper.rate, bad.num_total)
+        if bad.num_in_a_row >= self.settings.max_bad_steps:
             raise InputError(
-                f"loss became {loss} in step {self.step_number + 1}; look at these samples, or "
-                f"lower learning_rate ({self.settings.learning_rate:g})",
+                f"loss or gradients were not finite in {bad.num_in_a_row} steps in a row, the last "
+                f"of them step {bad.last_step + 1}; look at these samples, or lower "
+                f"optimizer.learning_rate ({self.settings.optimizer.learning_rate:g})",
                 file=self.data.store.path,
-                time=", ".join(self.data.times_of_step(self.step_number)),
+                time=", ".join(self.data.times_of_step(bad.last_step)),
             )
-        return loss
+
+    def progress(self) -> float:
+        """How much of the run is over, 0 to 1: by steps or by the clock, whichever is further."""
+        limit = self.settings.max_minutes
+        by_clock = self.minutes_now() / limit if limit is not None else 0.0
+        return min(1.0, max(self.step_number / self.settings.num_steps, by_clock))
 
     def is_over(self) -> bool:
-        """True after the last step, or when the time is up."""
-        return progress_of(self.settings, self.step_number, self.minutes_now()) >= 1.0
+        """True after the last step, when the time is up, or when the target is reached."""
+        return self.progress() >= 1.0 or self.best.reached_target
 
     def minutes_now(self) -> float:
         """Time trained so far, minutes."""
         return self.minutes + (time.perf_counter() - self._started) / 60.0
 
-    def learning_rate(self) -> float:
-        """Learning rate of the last step."""
-        return float(self.optimizer.param_groups[0]["lr"])
-
-    def save(self) -> None:
-        """Write a checkpoint."""
-        state = {
+    def state_dict(self) -> dict[str, Any]:
+        """All that a run needs to go on as if it had never stopped."""
+        return {
             "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "stepper": self.stepper.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
             "step": self.step_number,
             "minutes": self.minutes_now(),
             "loss": self.loss,
@@ -144,71 +201,23 @@ class Trainer:
             "best": self.best.state_dict(),
             "random_state": torch.get_rng_state(),
         }
-        save_checkpoint(self.run / CHECKPOINT_NAME, state)
 
-    def load(self) -> None:
-        """Go back to where the checkpoint was written.
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to where a checkpoint was written.
 
         Raises:
-            InputError: If the run began with other samples, or the checkpoint cannot be read.
+            InputError: If the run began with other samples.
         """
-        state = load_checkpoint(self.run / CHECKPOINT_NAME)
         if state["samples"] != self.data.store.index.checksums:
             raise InputError(
                 f"a resumed run must keep its samples, got others in {self.data.store.path}",
                 file=self.run,
             )
         self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.stepper.load_state_dict(state["stepper"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
         self.step_number, self.minutes = state["step"], state["minutes"]
         self.loss = state["loss"]
         self.best.load_state_dict(state["best"])
         torch.set_rng_state(state["random_state"])
-
-
-def train(
-    samples: str | Path,
-    run: str | Path,
-    settings: TrainSettings,
-    world: World | None = None,
-    resume: bool = False,
-) -> TrainSummary:
-    """Train a network on prepared samples.
-
-    The run folder gets settings.yaml, version.txt, log.jsonl, TensorBoard events, the checkpoint,
-    and model.safetensors with the weights of the best mean IoU on the validation split.
-
-    Args:
-        samples: Folder that `prepare_samples` made.
-        run: Folder to make, or with `resume` the one to go on in.
-        settings: How to train; with `resume` the defaults, or those of the run.
-        world: Where this process sits; None for one process.
-        resume: Go on from the checkpoint in `run`.
-
-    Raises:
-        InputError: If samples or checkpoint can't be used, the settings don't fit them, or the loss
-            is not a finite number.
-    """
-    samples, run, world = Path(samples), Path(run), world or World.single()
-    if world.num_ranks > 1:
-        raise InputError(f"training must be in one process, got num_ranks {world.num_ranks}")
-    if resume:
-        settings = resume_run(run, settings)
-    with compute_mode(settings) as plan:
-        trainer = Trainer(samples, run, settings, world, plan)
-        if resume:
-            trainer.load()
-        else:
-            start_run(run, settings)
-        if not trainer.is_over():
-            trainer.train()
-    return TrainSummary(
-        run=str(run),
-        model=str(run / MODEL_NAME),
-        num_steps=trainer.step_number,
-        minutes=trainer.minutes_now(),
-        final_loss=trainer.loss,
-        best_step=trainer.best.step,
-        best_mean_iou=trainer.best.mean_iou,
-        best_iou=trainer.best.iou,
-    )

@@ -1,16 +1,20 @@
 """What a training says while it runs: JSON lines, TensorBoard events, the text beside the bar.
 
-log.jsonl has two kinds of lines: `{"step", "minutes", "loss", "learning_rate", "samples_per_s"}`
-every few steps, and `{"step", "minutes", "validation": {...}}` after each validation. A run that
-goes on from a checkpoint first drops the lines after it, so that every step is told once.
+log.jsonl has two kinds of lines: `{"step", "minutes", "loss", "learning_rate", "samples_per_s",
+"num_bad_steps"}` every few steps, and `{"step", "minutes", "validation": {...}}` after each
+validation. A run that goes on from a checkpoint first drops the lines after it, so that every step
+is told once. Losses stay on the device until a line is written, so that no step waits for them.
 """
 
 import json
+import math
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import torch
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 LOG_NAME = "log.jsonl"
@@ -37,7 +41,7 @@ class RunLog:
         self._batch_size = batch_size
         keep_lines_until(self._path, start_step)
         self._events = SummaryWriter(str(run / EVENTS_NAME), purge_step=start_step + 1)
-        self._losses: list[float] = []
+        self._losses: list[Tensor] = []
         self._since = time.perf_counter()
         self._score = ""
 
@@ -52,25 +56,39 @@ class RunLog:
     ) -> None:
         self._events.close()
 
-    def record_step(self, loss: float) -> None:
-        """Add the loss of one step."""
+    def record_step(self, loss: Tensor) -> None:
+        """Add the loss of one step, a scalar on any device."""
         self._losses.append(loss)
 
-    def write_steps(self, step: int, minutes: float, learning_rate: float) -> None:
-        """Write the means over the steps since the last line, if any."""
+    def write_steps(
+        self, step: int, minutes: float, learning_rate: float, num_bad_steps: int = 0
+    ) -> None:
+        """Write the means over the steps since the last line, if any.
+
+        Args:
+            step: Steps done.
+            minutes: Time trained, minutes.
+            learning_rate: Of the last step.
+            num_bad_steps: Steps so far that left the weights as they were.
+        """
         if not self._losses:
             return
+        # The one place where the host waits for the device.
+        losses = [x for x in torch.stack(self._losses).tolist() if math.isfinite(x)]
         seconds = time.perf_counter() - self._since
         values = {
-            "loss": sum(self._losses) / len(self._losses),
             "learning_rate": learning_rate,
             "samples_per_s": len(self._losses) * self._batch_size / max(seconds, 1e-9),
+            "num_bad_steps": num_bad_steps,
         }
+        if losses:
+            values["loss"] = sum(losses) / len(losses)
         self._write({"step": step, "minutes": round(minutes, 4), **values})
         for name, value in values.items():
             self._events.add_scalar(f"train/{name}", value, step)
         self.note = (
-            f"loss {values['loss']:.3f}, {values['samples_per_s']:.1f} samples/s{self._score}"
+            f"loss {values.get('loss', math.nan):.3f}, {values['samples_per_s']:.1f} samples/s"
+            f"{self._score}"
         )
         self._restart_clock()
 

@@ -3,18 +3,24 @@
 import platform
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 import exastorm
-from exastorm.config import load_settings, save_settings, to_dict
+from exastorm.config import from_dict, load_settings, save_settings, to_dict
 from exastorm.errors import InputError
-from exastorm.train.checkpoint import CHECKPOINT_NAME
+from exastorm.train.checkpoint import has_checkpoint
 from exastorm.train.settings import TrainSettings
 
 SETTINGS_NAME = "settings.yaml"
 VERSION_NAME = "version.txt"
+SAMPLES_NAME = "samples.txt"
+
+MAY_CHANGE = ("compute.", "loader.", "checkpoint.", "log_interval", "max_bad_steps", "skip_bad")
+"""Beginnings of settings that a resumed run may change: what it learns does not hang on them (but
+for the rounding of another device, precision or number of threads)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,14 +30,14 @@ class RunSettings:
     train: TrainSettings = field(default_factory=TrainSettings)
 
 
-def start_run(run: Path, settings: TrainSettings) -> None:
-    """Make the folder of a new run and write down its settings and versions.
+def start_run(run: Path, samples: Path, settings: TrainSettings) -> None:
+    """Make the folder of a new run and write down its settings, versions and samples.
 
     Raises:
         InputError: If the folder holds a run that can be resumed.
     """
-    if (run / CHECKPOINT_NAME).exists():
-        raise InputError("holds a run already; resume it, or choose another folder", file=run)
+    if has_checkpoint(run):
+        raise InputError(f"holds a run already; go on with --resume {run}, or take another folder")
     run.mkdir(parents=True, exist_ok=True)
     save_settings(RunSettings(train=settings), run / SETTINGS_NAME)
     versions = {
@@ -43,20 +49,61 @@ def start_run(run: Path, settings: TrainSettings) -> None:
     }
     text = "".join(f"{name} {version}\n" for name, version in versions.items())
     (run / VERSION_NAME).write_text(text, encoding="utf-8")
+    (run / SAMPLES_NAME).write_text(f"{samples.resolve()}\n", encoding="utf-8")
 
 
 def resume_run(run: Path, settings: TrainSettings) -> TrainSettings:
-    """The settings a run goes on with: its own.
+    """The settings a run goes on with: its own, but for those that change no weights.
 
     Raises:
         InputError: If there is nothing to resume, or a setting is given that is not the run's.
     """
-    if not (run / CHECKPOINT_NAME).is_file():
-        raise InputError("must hold a checkpoint to resume from, got none", file=run)
+    if not (run / SETTINGS_NAME).is_file():
+        raise InputError(
+            f"must be a run folder to resume, got one without {SETTINGS_NAME}", file=run
+        )
     own = load_settings(RunSettings, run / SETTINGS_NAME).train
-    given, kept, default = (to_dict(s) for s in (settings, own, TrainSettings()))
-    changed = [n for n in kept if given[n] != kept[n] and given[n] != default[n]]
-    if changed:
-        pairs = ", ".join(f"{n} {kept[n]} (got {given[n]})" for n in changed)
+    given, kept, default = (flat(to_dict(s)) for s in (settings, own, TrainSettings()))
+    changed = {n: given[n] for n in kept if given[n] != kept[n] and given[n] != default[n]}
+    wrong = [n for n in changed if not n.startswith(MAY_CHANGE)]
+    if wrong:
+        pairs = ", ".join(f"{n} {kept[n]} (got {given[n]})" for n in wrong)
         raise InputError(f"a resumed run must keep its settings: {pairs}", file=run)
-    return own
+    return from_dict(TrainSettings, nested(kept | changed), run / SETTINGS_NAME)
+
+
+def samples_of_run(run: Path) -> Path:
+    """The samples that a run learns from.
+
+    Raises:
+        InputError: If the run does not say.
+    """
+    try:
+        return Path((run / SAMPLES_NAME).read_text(encoding="utf-8").strip())
+    except OSError:
+        raise InputError(
+            f"must be a run folder with {SAMPLES_NAME}; else name the samples too", file=run
+        ) from None
+
+
+def flat(values: dict[str, object], prefix: str = "") -> dict[str, object]:
+    """Nested settings as one mapping from dotted names."""
+    result: dict[str, object] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            result |= flat(value, f"{prefix}{name}.")
+        else:
+            result[prefix + name] = value
+    return result
+
+
+def nested(values: dict[str, object]) -> dict[str, object]:
+    """The reverse of `flat`."""
+    result: dict[str, Any] = {}
+    for name, value in values.items():
+        *sections, last = name.split(".")
+        inside = result
+        for section in sections:
+            inside = inside.setdefault(section, {})
+        inside[last] = value
+    return result

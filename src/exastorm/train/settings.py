@@ -1,34 +1,21 @@
-"""What one can choose about a training."""
+"""What one can choose about a training; settings of its parts stand beside those parts."""
 
 import math
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from exastorm.networks.build import NetworkSettings
-from exastorm.networks.losses import WeightLaw
+from exastorm.networks.losses import LossSettings, check_loss_targets
 from exastorm.samples.dataset import LoaderSettings
+from exastorm.train.checkpoint import CheckpointSettings
+from exastorm.train.device import ComputeSettings
+from exastorm.train.optimizer import OptimizerSettings
+from exastorm.train.schedule import ScheduleSettings
+from exastorm.train.validation import ValidationSettings
 
-Schedule = Literal["constant", "cosine"]
-Device = Literal["auto", "cpu", "cuda"]
 Targets = Literal["hard", "soft"]
 
-CHOICES = {
-    "schedule": get_args(Schedule),
-    "weight_law": get_args(WeightLaw),
-    "device": get_args(Device),
-    "targets": get_args(Targets),
-}
-"""Fields that take one of a few words."""
-
-AT_LEAST_ONE = (
-    "batch_size",
-    "num_steps",
-    "validation_interval",
-    "validation_samples",
-    "checkpoint_interval",
-    "log_interval",
-    "num_threads",
-)
+AT_LEAST_ONE = ("batch_size", "part_size", "num_steps", "log_interval", "max_bad_steps")
 """Fields that count something."""
 
 
@@ -39,7 +26,12 @@ class TrainSettings:
     network: NetworkSettings = field(default_factory=NetworkSettings)
 
     batch_size: int = 2
-    """Samples of one step on each rank; the paper's is 1 in fp32."""
+    """Samples of one step on each rank; the paper's is 1 in fp32, 2 in fp16."""
+
+    part_size: int | None = None
+    """Most samples that go through the network at once. The gradients of the parts of a batch add
+    up to those of the whole (gradient accumulation), so this bounds memory and changes nothing
+    else. None cuts a batch only as cores need it."""
 
     num_steps: int = 2000
     """Steps to train."""
@@ -48,56 +40,48 @@ class TrainSettings:
     """Stop after so many minutes if the steps take longer; the schedule runs out with the time. A
     run that the clock stops is not reproducible."""
 
-    learning_rate: float = 2e-3
-    """Largest learning rate of Adam."""
+    loss: LossSettings = field(default_factory=LossSettings)
 
-    schedule: Schedule = "cosine"
-    """constant, or cosine: fall to 0 at the last step along half a cosine."""
+    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
 
-    warmup_steps: int = 50
-    """Steps over which the learning rate rises from near 0."""
+    schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
 
-    weight_law: WeightLaw = "inverse_sqrt"
-    """Loss weight of a class by its frequency f in training: inverse_sqrt (1 / sqrt f, as in the
-    paper), inverse (1 / f), or none."""
+    ema_decay: float | None = None
+    """Keep a moving average of the weights that forgets by this factor a step, and score, save and
+    segment with it; None uses the weights of the last step."""
 
     targets: Targets = "hard"
     """What the network learns: hard, one class a pixel, or soft, the probability of each class over
-    an ensemble of thresholds, of samples prepared with soft_labels. Then f is the mean probability.
-    Scores are against the hard labels in either case."""
+    an ensemble of thresholds, of samples prepared with soft_labels. Then the loss weights are those
+    of the mean probabilities. Scores are against the hard labels in either case."""
 
-    tune_decision: bool = True
-    """Shift the logits of the classes so that the largest one makes the best mean IoU on the
-    validation split; else rare classes are drawn too large, as their loss weights make them."""
+    label_set: int | Literal["random", "soft"] = 0
+    """Which of several label sets of a snapshot is learned: its number, random (one drawn anew for
+    each read, as in the paper), or soft (the share of the sets that give a pixel a class). Scores
+    are against the numbered one, else the first."""
 
     roll: bool = True
     """Turn every sample by a random longitude, anew in each epoch."""
 
     seed: int = 0
-    """Of the first weights, the order of the samples, and the rolls."""
+    """Of the first weights, the order of the samples, the rolls, and dropout."""
 
-    deterministic: bool = False
-    """The same weights from the same seed on the same machine: only algorithms that repeat their
-    rounding, and one thread unless num_threads says otherwise."""
+    skip_bad: bool = False
+    """Leave a sample that can't be read, or holds values that are no numbers, out of its step, and
+    say so; else it stops the run."""
 
-    validation_interval: int = 250
-    """Steps between scores on the validation split; the last step is always scored."""
-
-    validation_samples: int | None = None
-    """Most samples of the validation split to score, spread over it; None scores all."""
-
-    checkpoint_interval: int = 250
-    """Steps between checkpoints; the last step always makes one."""
+    max_bad_steps: int = 10
+    """A step whose loss or gradients are not finite leaves the weights as they are; so many in a
+    row stop the run."""
 
     log_interval: int = 10
     """Steps between lines of log.jsonl; a line holds the mean loss since the line before."""
 
-    device: Device = "auto"
-    """auto takes a GPU if there is one."""
+    compute: ComputeSettings = field(default_factory=ComputeSettings)
 
-    num_threads: int | None = None
-    """Threads that compute on the CPU; None takes all cores. Samples of a batch are computed side
-    by side, and threads left over work inside the operations."""
+    validation: ValidationSettings = field(default_factory=ValidationSettings)
+
+    checkpoint: CheckpointSettings = field(default_factory=CheckpointSettings)
 
     loader: LoaderSettings = field(default_factory=LoaderSettings)
 
@@ -106,26 +90,45 @@ class TrainSettings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                got = getattr(self, name)
-                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {got!r}")
-        for name in ("learning_rate", "max_minutes"):
-            value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{name} must be positive, got {value}")
-        self._check_together()
-
-    def _check_together(self) -> None:
-        """Check what depends on more than one field, and the seed."""
-        if not 0 <= self.warmup_steps < self.num_steps:
+        if self.targets not in get_args(Targets):
             raise ValueError(
-                f"warmup_steps must be from 0 to below num_steps ({self.num_steps}), "
-                f"got {self.warmup_steps}"
+                f"targets must be one of {', '.join(get_args(Targets))}, got {self.targets!r}"
             )
-        if self.deterministic and self.max_minutes is not None:
-            raise ValueError(
-                f"max_minutes must be unset where deterministic is set, got {self.max_minutes}"
-            )
+        minutes = self.max_minutes
+        if minutes is not None and not (math.isfinite(minutes) and minutes > 0):
+            raise ValueError(f"max_minutes must be positive, got {minutes}")
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise ValueError(f"ema_decay must be between 0 and 1, got {self.ema_decay}")
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed must be from 0 to 2^63 - 1, got {self.seed}")
+        self._check_label_set()
+        self._check_together()
+
+    def _check_label_set(self) -> None:
+        """Check which label set is learned."""
+        chosen = self.label_set
+        if isinstance(chosen, int) and chosen < 0:
+            raise ValueError(f"label_set must not be negative, got {chosen}")
+        if isinstance(chosen, str) and chosen not in ("random", "soft"):
+            raise ValueError(f"label_set must be a number, random or soft, got {chosen!r}")
+        if self.targets == "soft" and chosen != 0:
+            raise ValueError(f"label_set must be 0 where targets is soft, got {chosen!r}")
+
+    def _check_together(self) -> None:
+        """Check what depends on more than one part."""
+        if self.schedule.warmup_steps >= self.num_steps:
+            raise ValueError(
+                f"schedule.warmup_steps must be below num_steps ({self.num_steps}), "
+                f"got {self.schedule.warmup_steps}"
+            )
+        if self.compute.deterministic and self.max_minutes is not None:
+            raise ValueError(
+                "max_minutes must be unset where compute.deterministic is set, "
+                f"got {self.max_minutes}"
+            )
+        check_loss_targets(self.loss, "soft" if self.learns_soft else "hard")
+
+    @property
+    def learns_soft(self) -> bool:
+        """Whether each pixel has a weight for each class, in place of one class."""
+        return self.targets == "soft" or self.label_set == "soft"

@@ -13,28 +13,46 @@ class TrainSummary:
         model: The file of the best weights.
         num_steps: Steps done.
         minutes: Time trained, minutes, over all attempts.
-        final_loss: Loss of the last step, nats.
-        best_step: Step of the best weights.
+        final_loss: Loss of the last step, nats; None where it was not finite or no step was done.
+        best_step: Step of the best weights; -1 before the first validation.
         best_mean_iou: Their mean IoU on the validation split.
         best_iou: The same by class; None where a class is absent.
+        num_bad_steps: Steps that left the weights as they were, for a loss or gradients that were
+            not finite.
+        bad_samples: Samples that were left out of their steps, a line each.
+        stopped_by: Name of the signal that ended this attempt before the last step, or None.
+        reached_target: Whether the target score was reached.
     """
 
     run: str
     model: str
     num_steps: int
     minutes: float
-    final_loss: float
+    final_loss: float | None
     best_step: int
     best_mean_iou: float
     best_iou: dict[str, float | None]
+    num_bad_steps: int
+    bad_samples: tuple[str, ...]
+    stopped_by: str | None
+    reached_target: bool
 
     def to_dict(self) -> dict[str, Any]:
         """Figures, JSON-able."""
-        return asdict(self)
+        return {**asdict(self), "bad_samples": list(self.bad_samples)}
 
     def to_line(self) -> str:
-        """One line that says what was done and where it is."""
+        """One line that says what was done and where it is, or how to go on."""
+        done = f"{self.num_steps} steps in {self.minutes:.1f} minutes"
+        if self.num_bad_steps:
+            done += f" ({self.num_bad_steps} skipped: loss or gradients not finite)"
+        if self.bad_samples:
+            done += f" ({len(self.bad_samples)} samples left out)"
+        if self.stopped_by is not None:
+            again = f"resume with: exastorm train --resume {self.run}"
+            return f"{done}; stopped by {self.stopped_by}, nothing is lost; {again}"
+        why = "target reached; " if self.reached_target else ""
         return (
-            f"{self.num_steps} steps in {self.minutes:.1f} minutes; best mean IoU on validation "
-            f"{self.best_mean_iou:.3f} at step {self.best_step}: {self.model}"
+            f"{done}; {why}best mean IoU on validation {self.best_mean_iou:.3f} "
+            f"at step {self.best_step}: {self.model}"
         )

@@ -1,42 +1,78 @@
-"""Parts of a batch side by side on the CPU, each in a thread of its own.
+"""Gradients of a batch, part by part: side by side on CPU threads, one after the other in each.
 
 Two threads inside every operation must meet at its end, hundreds of times a step; where another
 program holds a core for a moment, both wait (measured on two cores beside one busy program: a tenth
 of the speed). Two threads that each take half of the batch meet once a step: as fast alone,
-and robust in company. The gradients are those of the whole batch, summed in order of the parts.
+and robust in company. Which worker takes which part, and the order in which gradients are added, is
+fixed; so they repeat their rounding. Dropout is seeded by step and part alone.
 """
 
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from exastorm.networks.losses import soft_cross_entropy, weighted_cross_entropy
+from exastorm.networks.dropout import seed_dropout
+from exastorm.networks.losses import LossSettings, segmentation_loss
 from exastorm.samples.dataset import Batch
+from exastorm.train.compiling import Forward
+from exastorm.train.device import ComputePlan
+from exastorm.train.precision import autocast
+
+Gradients = Sequence[Tensor]
+
+
+def part_seed(seed: int, step: int, rank: int, part: int) -> int:
+    """Seed of dropout in one part of a batch: 63 bits that differ by each of the four numbers."""
+    words = np.random.Philox(
+        key=np.array([seed, step], dtype=np.uint64),
+        counter=np.array([0, rank, part, 0], dtype=np.uint64),
+    ).random_raw(1)
+    return int(words[0]) >> 1
 
 
 class BatchWorkers:
     """Threads that learn from parts of a batch, as a context manager.
 
     Attributes:
-        num_workers: Threads; a batch is cut into as many parts.
+        num_workers: Threads; each takes every `num_workers`-th part.
     """
 
-    def __init__(self, num_workers: int, threads_each: int) -> None:
+    def __init__(
+        self,
+        forward: Forward,
+        parameters: Sequence[Tensor],
+        loss: LossSettings,
+        plan: ComputePlan,
+        class_weights: Tensor,
+        part_size: int | None = None,
+    ) -> None:
         """Start the threads.
 
         Args:
-            num_workers: Parts of a batch; 1 needs no thread and leaves batches whole.
-            threads_each: Threads that each worker's operations use.
+            forward: From fields (B, C, H, W) to logits (B, K, H, W), on the device.
+            parameters: What is learned.
+            loss: From logits to loss.
+            plan: Device, workers, threads of each, layout, numbers.
+            class_weights: Loss weight of each class (K,).
+            part_size: Most samples of a part; None gives each worker one part.
         """
-        self.num_workers = num_workers
+        self.num_workers = plan.num_workers
+        self._forward = forward
+        self._parameters = list(parameters)
+        self._loss = loss
+        self._plan = plan
+        self._class_weights = class_weights.to(plan.device)
+        self._part_size = part_size
         self._executor = ThreadPoolExecutor(
-            num_workers,
+            self.num_workers,
             thread_name_prefix="learn",
             # OpenMP counts threads anew in every thread that uses it.
             initializer=torch.set_num_threads,
-            initargs=(threads_each,),
+            initargs=(plan.threads_each,),
         )
 
     def __enter__(self) -> "BatchWorkers":
@@ -50,35 +86,71 @@ class BatchWorkers:
     ) -> None:
         self._executor.shutdown(wait=True, cancel_futures=True)
 
-    def forward_backward(self, network: nn.Module, batch: Batch) -> float:
-        """Set the gradients of all parameters to those of a batch; returns its loss."""
-        parameters = list(network.parameters())
-        total = batch.total_weight
+    def forward_backward(
+        self,
+        batch: Batch,
+        seed_of_part: Callable[[int], int],
+        scale: Callable[[Tensor], Tensor] = lambda loss: loss,
+    ) -> Tensor:
+        """Set the gradients of all parameters to those of a batch.
 
-        def learn(part: Batch) -> tuple[float, tuple[Tensor, ...]]:
-            loss = part_loss(network(part.field), part, total)
-            return float(loss.detach()), torch.autograd.grad(loss, parameters)
+        Args:
+            batch: On the device.
+            seed_of_part: Seed of dropout by the number of a part.
+            scale: What is done to a loss before its gradients are taken (fp16).
 
-        parts = cut(batch, self.num_workers)
-        results = [learn(parts[0])] if len(parts) == 1 else list(self._executor.map(learn, parts))
-        for parameter, *gradients in zip(parameters, *(g for _, g in results), strict=True):
-            parameter.grad = gradients[0]
-            for gradient in gradients[1:]:
-                parameter.grad.add_(gradient)
-        return sum(loss for loss, _ in results)
+        Returns:
+            The loss of the batch, a scalar on the device; nobody has waited for it.
+        """
+        parts = cut(batch, self.num_parts(len(batch.field)))
+        total, num_samples = batch.total_weight, len(batch.field)
+
+        def learn(worker: int) -> tuple[Tensor, Gradients]:
+            losses, gradients = [], None
+            for number in range(worker, len(parts), self.num_workers):
+                seed_dropout(seed_of_part(number))
+                part = parts[number]
+                loss = self._loss_of(part, total, num_samples)
+                found = torch.autograd.grad(scale(loss), self._parameters)
+                losses.append(loss.detach())
+                # Kept apart from what a replayed graph will write its next gradients to.
+                gradients = _sum_of(gradients, found, keep=len(parts) > 1)
+            assert gradients is not None
+            return torch.stack(losses).sum(), gradients
+
+        workers = range(min(self.num_workers, len(parts)))
+        results = [learn(0)] if len(workers) == 1 else list(self._executor.map(learn, workers))
+        gradients: Gradients | None = None
+        for _, found in results:
+            gradients = _sum_of(gradients, found)
+        assert gradients is not None
+        for parameter, gradient in zip(self._parameters, gradients, strict=True):
+            parameter.grad = gradient
+        return torch.stack([loss for loss, _ in results]).sum()
+
+    def num_parts(self, num_samples: int) -> int:
+        """Parts that so many samples are cut into."""
+        parts = min(self.num_workers, num_samples)
+        if self._part_size is not None:
+            parts = max(parts, -(-num_samples // self._part_size))
+        return parts
+
+    def _loss_of(self, part: Batch, total: Tensor, num_samples: int) -> Tensor:
+        """Loss of a part of a batch; parts add up to the whole batch's."""
+        # Here, in the worker: each thread has its own autocast.
+        with autocast(self._plan.device, self._plan.precision):
+            logits = self._forward(part.field.contiguous(memory_format=self._plan.memory_format))
+        return segmentation_loss(
+            logits, part.label, part.weight, self._loss, total_weight=total, num_samples=num_samples
+        )
 
 
-def part_loss(logits: Tensor, part: Batch, total: Tensor) -> Tensor:
-    """Loss of a part of a batch, by its hard or soft labels; parts add up to the whole batch's.
-
-    Args:
-        logits: (B, K, H, W).
-        part: What they are compared with.
-        total: Sum of the weights of the whole batch.
-    """
-    if part.is_soft:
-        return soft_cross_entropy(logits, part.weight, total)
-    return weighted_cross_entropy(logits, part.label, part.weight, total)
+def _sum_of(so_far: Gradients | None, found: Gradients, keep: bool = False) -> Gradients:
+    """Gradients added to those so far, in their place; with `keep` the first are copied."""
+    if so_far is None:
+        return [g.clone() for g in found] if keep else found
+    torch._foreach_add_(list(so_far), list(found))
+    return so_far
 
 
 def cut(batch: Batch, num_parts: int) -> list[Batch]:

@@ -1,0 +1,82 @@
+"""A training from the door: new or resumed, until the last step or a signal."""
+
+import math
+from pathlib import Path
+
+from exastorm.errors import InputError
+from exastorm.networks.record import MODEL_NAME
+from exastorm.parallel.world import World
+from exastorm.train.checkpoint import CheckpointStore, has_checkpoint
+from exastorm.train.device import compute_mode, plan_compute
+from exastorm.train.loop import Trainer
+from exastorm.train.run_folder import resume_run, samples_of_run, start_run
+from exastorm.train.settings import TrainSettings
+from exastorm.train.stopping import StopRequest
+from exastorm.train.summary import TrainSummary
+
+
+def train(
+    samples: str | Path | None,
+    run: str | Path,
+    settings: TrainSettings,
+    world: World | None = None,
+    resume: bool = False,
+) -> TrainSummary:
+    """Train a network on prepared samples.
+
+    The run folder gets settings.yaml, version.txt, samples.txt, log.jsonl, TensorBoard events,
+    checkpoints, and model.safetensors with the weights of the best score on the validation split.
+    SIGTERM and SIGINT end it after the step under way, with a checkpoint.
+
+    Args:
+        samples: Folder that `prepare_samples` made; with `resume` None means that of the run.
+        run: Folder to make, or with `resume` the one to go on in.
+        settings: How to train; with `resume` the defaults, or those of the run.
+        world: Where this process sits; None for one process.
+        resume: Go on from the last whole checkpoint in `run`.
+
+    Raises:
+        InputError: If samples or checkpoints can't be used, the settings don't fit them, or too
+            many steps in a row had no finite loss.
+    """
+    run, world = Path(run), world or World.single()
+    if world.num_ranks > 1:
+        raise InputError(f"training must be in one process, got num_ranks {world.num_ranks}")
+    if resume:
+        settings = resume_run(run, settings)
+        samples = samples_of_run(run) if samples is None else samples
+    if samples is None:
+        raise InputError("a new training must be given samples, got none")
+    samples = Path(samples)
+    one_worker = settings.network.norm == "batch"
+    plan = plan_compute(settings.compute, settings.batch_size, one_worker=one_worker)
+    with compute_mode(settings.compute, plan), StopRequest() as stop:
+        trainer = Trainer(samples, run, settings, world, plan)
+        if not resume:
+            start_run(run, samples, settings)
+        with CheckpointStore(run, settings.checkpoint) as checkpoints:
+            # A run that ended before its first checkpoint begins again.
+            if resume and has_checkpoint(run):
+                trainer.load_state_dict(checkpoints.load()[0])
+            if not trainer.is_over():
+                trainer.train(checkpoints, stop)
+    return summary_of(trainer, stop.requested)
+
+
+def summary_of(trainer: Trainer, signal: str | None) -> TrainSummary:
+    """What a training came to, if a signal ended it before its last step or not."""
+    loss = float(trainer.loss)
+    return TrainSummary(
+        run=str(trainer.run),
+        model=str(trainer.run / MODEL_NAME),
+        num_steps=trainer.step_number,
+        minutes=trainer.minutes_now(),
+        final_loss=loss if math.isfinite(loss) else None,
+        best_step=trainer.best.step,
+        best_mean_iou=trainer.best.mean_iou,
+        best_iou=trainer.best.iou,
+        num_bad_steps=trainer.stepper.check().num_total,
+        bad_samples=trainer.data.bad_samples(),
+        stopped_by=None if trainer.is_over() else signal,
+        reached_target=trainer.best.reached_target,
+    )
