@@ -89,6 +89,13 @@ def to_dict(settings: Any) -> dict[str, Any]:
     return dict(plain(dataclasses.asdict(settings)))
 
 
+def merge(under: Any, over: Any) -> Any:
+    """Nested mappings as one; where both have a value, the one that lies over counts."""
+    if not (isinstance(under, dict) and isinstance(over, dict)):
+        return over
+    return {key: merge(under.get(key, {}), over.get(key, under.get(key))) for key in under | over}
+
+
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """A YAML file as a mapping; an empty file is an empty mapping.
 

@@ -9,7 +9,7 @@ from exastorm.cli.main import main
 SMALL = [
     "--synthesize.height", "48", "--synthesize.width", "72", "--synthesize.num-snapshots", "96",
     "--label.num-workers", "1", "--prepare.block-days", "3", "--prepare.gap-hours", "12",
-    "--train.num-steps", "6", "--train.warmup-steps", "1",
+    "--train.num-steps", "6", "--train.schedule.warmup-steps", "1",
 ]  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from exastorm.cli.report import titles
 from exastorm.errors import InputError, writing
 
 SMALL = ["--synthesize.height", "24", "--synthesize.width", "36"]
-STEP = ["--train.num-steps", "1", "--train.warmup-steps", "0", "--train.batch-size", "1"]
+STEP = ["--train.num-steps", "1", "--train.schedule.warmup-steps", "0", "--train.batch-size", "1"]
 
 
 def mistake(capsys, *argv):
@@ -123,8 +123,28 @@ def test_a_climate_that_was_cut_short_is_made_anew(tmp_path, capsys):
 
 
 def test_a_run_goes_on_with_its_own_samples(work, capsys):
-    said = mistake(capsys, "train", work / "others", "--out", work / "run", "--resume")
+    said = mistake(capsys, "train", work / "others", "--resume", work / "run")
     assert "must keep its samples" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "train needs samples and --out RUN, or --resume RUN"),
+        (["samples"], "train needs samples and --out RUN, or --resume RUN"),
+        (["--resume", "run", "--out", "other"], "--out must not be given with --resume"),
+        (["--resume", "nowhere"], "nowhere: must be a run folder to resume"),
+        (["samples", "--resume", "samples"], "must be a run folder to resume"),
+    ],
+)
+def test_what_to_train_must_be_clear(words, message, work, monkeypatch, capsys):
+    monkeypatch.chdir(work)
+    assert message in mistake(capsys, "train", *words)
+
+
+def test_a_run_is_gone_on_with_by_its_name_alone(work, capsys):
+    assert main(["train", "--resume", str(work / "run"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["num_steps"] == 1
 
 
 def _edited(work, tmp_path, change):

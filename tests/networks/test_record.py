@@ -141,3 +141,70 @@ def test_replacing_a_file_leaves_no_neighbor(tmp_path):
     replace_file(path, b"new")
     assert path.read_bytes() == b"new"
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_files_of_before_there_was_a_choice_still_load(saved):
+    # Version 1 records named a network by name and preset alone.
+    path, network = saved
+    write_with_record(path, network, network={"name": "deeplabv3plus", "preset": "compact"})
+    assert load_model(path)[1].network == NetworkSettings()
+
+
+@pytest.mark.parametrize("variant", ["modern", "paper"])
+def test_any_network_travels(tmp_path, variant):
+    torch.manual_seed(0)
+    settings = NetworkSettings(name="tiramisu", variant=variant, filters=16, dropout=0.0)
+    record = dataclasses.replace(RECORD, network=settings)
+    network = record.build().eval()
+    save_model(tmp_path / MODEL_NAME, network, record)
+    loaded, found = load_model(tmp_path)
+    assert found == record
+    x = torch.randn(1, 2, 16, 24)
+    with torch.no_grad():
+        assert torch.equal(loaded(x), network(x))
+
+
+FIELDS = {"PSL": np.full((4, 6), 101700.0), "TMQ": np.full((4, 6), 2.0)}
+"""Two fields, not in the record's order."""
+
+
+def test_named_fields_become_channels_in_the_order_of_the_record():
+    stacked = RECORD.stack_fields(FIELDS, {"PSL": "Pa", "TMQ": "kg m-2"})
+    # (2 - 18) / 16 = -1; (101700 - 101000) / 1400 = 0.5.
+    assert stacked.dtype == np.float32
+    assert stacked.shape == (2, 4, 6)
+    assert np.all(stacked[0] == -1.0)
+    assert np.all(stacked[1] == 0.5)
+
+
+def test_fields_of_several_times_and_without_units():
+    fields = {name: np.stack([field, field + 16.0, field]) for name, field in FIELDS.items()}
+    stacked = RECORD.stack_fields(fields)
+    assert stacked.shape == (3, 2, 4, 6)
+    assert stacked[:, 0, 0, 0].tolist() == [-1.0, 0.0, -1.0]
+
+
+def test_what_is_stacked_goes_through_the_network():
+    stacked = RECORD.stack_fields({name: np.zeros((16, 24)) for name in RECORD.channels})
+    with torch.no_grad():
+        assert RECORD.build()(torch.from_numpy(stacked)[None]).shape == (1, 3, 16, 24)
+
+
+@pytest.mark.parametrize(
+    ("fields", "units", "message"),
+    [
+        ({"TMQ": FIELDS["TMQ"]}, None, "a field for each channel of the model, got none for PSL"),
+        (FIELDS | {"U850": FIELDS["PSL"]}, None, "channels alone .TMQ, PSL., got U850, on which"),
+        (FIELDS, {"TMQ": "kg m-2"}, "a unit for each channel of the model, got none for PSL"),
+        (
+            FIELDS,
+            {"TMQ": "kg m-2", "PSL": "hPa"},
+            "variable PSL: units must be 'Pa', as in training, got 'hPa'",
+        ),
+        (FIELDS | {"PSL": np.zeros((4, 5))}, None, r"variable PSL: .* got \(4, 5\) beside"),
+        ({name: np.zeros(3) for name in FIELDS}, None, r"must have shape \(H, W\) or \(T, H, W\)"),
+    ],
+)
+def test_fields_it_was_not_trained_on_are_refused_by_name(fields, units, message):
+    with pytest.raises(InputError, match=message):
+        RECORD.stack_fields(fields, units)

@@ -11,9 +11,9 @@ from exastorm.readers.schema import CLASS_ATTRS, mock_dataset
 from exastorm.variables import CHANNELS
 
 
-def class_maps(num_times=3):
+def class_maps(num_times=3, seed=0):
     dataset = mock_dataset({}, 5, 8, num_times)
-    values = np.random.default_rng(0).integers(0, 3, size=(num_times, 5, 8)).astype(np.int8)
+    values = np.random.default_rng(seed).integers(0, 3, size=(num_times, 5, 8)).astype(np.int8)
     return dataset.assign(
         class_map=(("time", "lat", "lon"), values, CLASS_ATTRS),
         probability=(("time", "lat", "lon"), values / np.float32(4)),
@@ -220,11 +220,15 @@ def test_a_label_set_is_given_once(tmp_path):
 
 
 def test_label_sets_of_an_annotated_archive(tmp_path):
-    archive = exastorm.open(_annotated(tmp_path))
+    dataset = mock_dataset({v.name: (v.low + v.high) / 2 for v in CHANNELS}, 32, 48, 2)
+    masks = np.random.default_rng(0).integers(0, 3, size=(2, 32, 48)).astype(np.int8)
+    dataset["labels_0"] = (("time", "lat", "lon"), masks, CLASS_ATTRS)
+    dataset["labels_1"] = (("time", "lat", "lon"), 2 - masks, CLASS_ATTRS)
+    write_archive(dataset, tmp_path / "archive", "deepcam")
     for given in (tmp_path / "archive", tmp_path / "archive" / "*.h5"):
         together, names = open_label_sets([given], ("labels_0", "labels_1"))
         assert names == ("labels_0", "labels_1")
-        for name in names:
-            assert np.array_equal(together[name], archive[name])
+        assert np.array_equal(together["labels_0"], masks)
+        assert np.array_equal(together["labels_1"], 2 - masks)
     with pytest.raises(InputError, match="does not exist"):
         open_label_sets([tmp_path / "none"], ("labels_0",))

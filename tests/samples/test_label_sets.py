@@ -216,7 +216,8 @@ def test_votes_of_unlabeled_pixels_do_not_count():
     out = np.empty((3, 1, 3), np.float32)
     fill_vote_weights(labels, np.float32([1, 10, 100]), out)
     expected = np.array([[1 / 3, 20 / 3, 0], [0, 0, 100], [0, 0, 0]])
-    assert out[:, 0].T == pytest.approx(expected)
+    weights = out[:, 0].T
+    assert weights == pytest.approx(expected)
     label = chosen_label(labels, "soft", seed=0, epoch=0, sample=0)
     assert label.tolist() == [[0, 2, -1]]
 

@@ -22,8 +22,8 @@ from exastorm.train.validation import ValidationSettings
         ({"ema_decay": 1.0}, "ema_decay must be between 0 and 1, got 1.0"),
         ({"seed": -1}, "seed must be from 0 .*, got -1"),
         ({"targets": "fuzzy"}, "targets must be one of hard, soft, got 'fuzzy'"),
-        ({"label_set": -1}, "label_set must not be negative, got -1"),
-        ({"label_set": "all"}, "label_set must be a number, random or soft, got 'all'"),
+        ({"label_set": -1}, "label_set must be a number from 0, random or soft, got -1"),
+        ({"label_set": "all"}, "label_set must be a number from 0, random or soft, got 'all'"),
         ({"label_set": 1, "targets": "soft"}, "label_set must be 0 where targets is soft, got 1"),
     ],
 )

@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "census": ("census", "Census", "count and measure the storms in masks"),
     "report": ("report", "Report", "draw maps and one self-contained page"),
     "demo": ("demo", "Demo", "all of the above on the made-up climate, in minutes"),
+    "experiment": ("experiment", "Experiment", "compare ways to train on the made-up climate"),
     "operations": ("operations", "Operations", "count a network's operations, layer by layer"),
     "bench": ("bench", "Bench", "measure speed against physical limits"),
 }

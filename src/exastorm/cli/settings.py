@@ -8,7 +8,7 @@ from importlib import import_module, resources
 from pathlib import Path
 from typing import Any
 
-from exastorm.config import from_dict, read_yaml, suggestion
+from exastorm.config import from_dict, merge, read_yaml, suggestion
 from exastorm.errors import InputError
 
 SECTIONS: dict[str, str] = {
@@ -82,10 +82,3 @@ def load_sections(
         for section, content in merged.items()
         if wanted is None or section in wanted
     }
-
-
-def merge(under: Any, over: Any) -> Any:
-    """Nested mappings as one; where both have a value, the one that lies over counts."""
-    if not (isinstance(under, dict) and isinstance(over, dict)):
-        return over
-    return {key: merge(under.get(key, {}), over.get(key, under.get(key))) for key in under | over}

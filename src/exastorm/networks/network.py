@@ -28,7 +28,7 @@ class SegmentationNetwork(nn.Module):
             multiple of it rolls the logits (modern variants).
         recompute: In training, keep only what passes between stages, and compute the rest again on
             the way back: less memory for about a third more operations, and the same gradients
-            to the bit.
+            to the bit. Compiled for a CPU it has no effect.
         classifier: The last layer, a 1x1 convolution to the classes.
     """
 
@@ -55,12 +55,15 @@ class SegmentationNetwork(nn.Module):
         """
         if not (self.recompute and self.training and torch.is_grad_enabled()):
             return run_plainly(stage, *inputs)
-        # A compiler keeps masks and statistics apart itself, and takes no contexts of ours.
-        contexts: dict[str, Any] = (
-            {} if torch.compiler.is_compiling() else {"context_fn": _contexts}
-        )
-        result: T = checkpoint(stage, *inputs, use_reentrant=False, **contexts)
-        return result
+        if not torch.compiler.is_compiling():
+            result: T = checkpoint(stage, *inputs, use_reentrant=False, context_fn=_contexts)
+            return result
+        if inputs[0].device.type == "cpu":
+            # Compiled code would draw other masks from the thread's generator the second time.
+            return run_plainly(stage, *inputs)
+        # On GPUs compilers repeat torch's own masks, and update statistics once, by themselves.
+        compiled: T = checkpoint(stage, *inputs, use_reentrant=False)
+        return compiled
 
     @torch.no_grad()
     def add_to_logits(self, bias: Sequence[float]) -> None:

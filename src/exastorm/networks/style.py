@@ -68,11 +68,15 @@ class BatchNorm(nn.BatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same shape."""
-        if getattr(_state, "repeats", False) and self.training:
-            return functional.batch_norm(
-                x, None, None, self.weight, self.bias, training=True, eps=self.eps
-            )
-        return super().forward(x)
+        if not (getattr(_state, "repeats", False) and self.training):
+            return super().forward(x)
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        # Copies take the update: without any, other tensors would be kept than the first time.
+        mean, var = self.running_mean.clone(), self.running_var.clone()
+        return functional.batch_norm(
+            x, mean, var, self.weight, self.bias, training=True, eps=self.eps
+        )
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from exastorm.networks.losses import class_weights
 from exastorm.parallel.world import World
 from exastorm.samples.dataset import Batch, SegmentationDataset, make_loader
 from exastorm.samples.index import SampleIndex
+from exastorm.samples.label_sets import fixed_set
 from exastorm.samples.sampler import SamplePlan, step_samples
 from exastorm.samples.shards import SampleStore
 from exastorm.train.settings import TrainSettings
@@ -49,7 +50,7 @@ class TrainingData:
         self._train = self._split(
             "train", soft=soft, roll=settings.roll, label_set=settings.label_set
         )
-        self._validation = self._split("validation")
+        self._validation = self._split("validation", label_set=fixed_set(settings.label_set))
         if settings.validation.num_samples is not None:
             every = -(-len(self._validation) // settings.validation.num_samples)
             self._validation.samples = self._validation.samples[::every]
@@ -104,8 +105,6 @@ class TrainingData:
     def _split(self, name: str, **options: Any) -> SegmentationDataset:
         """A split with this run's class weights."""
         settings = self._settings
-        if name != "train" and isinstance(settings.label_set, int):
-            options["label_set"] = settings.label_set
         return SegmentationDataset(
             self.store,
             name,
@@ -122,6 +121,4 @@ def class_frequencies(index: SampleIndex, settings: TrainSettings) -> tuple[floa
     if settings.targets == "soft":
         assert index.soft_class_shares is not None
         return index.soft_class_shares
-    if index.label_set_shares and isinstance(settings.label_set, int):
-        return index.label_set_shares[settings.label_set].by_pixel
-    return index.class_shares.by_pixel
+    return index.shares_of(settings.label_set).by_pixel

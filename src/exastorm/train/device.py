@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from exastorm.errors import InputError
+from exastorm.train.host_memory import keep_host_memory
 from exastorm.train.precision import Precision
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -47,6 +48,10 @@ class ComputeSettings:
     """on makes kernels for this network and these shapes (torch.compile), cuda_graphs also
     replays them as one graph; auto is on for a GPU and off for a CPU. Where the compiler fails,
     training goes on without it, and says so."""
+
+    keep_memory: bool = True
+    """On a CPU under Linux, keep memory that was freed, in large pages, and don't give it back to
+    the system before the process ends: steps of large feature maps are up to a third faster."""
 
     recompute: bool = False
     """Keep only the outputs of the network's stages, and compute the rest again in backward: less
@@ -155,6 +160,8 @@ def plan_compute(
 def compute_mode(settings: ComputeSettings, plan: ComputePlan) -> Iterator[None]:
     """Set threads and determinism for a training, and put back what was before."""
     before = (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled())
+    if settings.keep_memory and plan.device.type == "cpu":
+        keep_host_memory()
     torch.set_num_threads(plan.threads_each)
     if settings.deterministic:
         os.environ.setdefault(CUBLAS_WORKSPACE, ":4096:8")

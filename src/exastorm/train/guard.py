@@ -13,11 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from exastorm.errors import InputError
 from exastorm.train.optimizer import OptimizerSettings, set_rate
 from exastorm.train.precision import LossScaler
 
 NORM_FLOOR = 1e-6
 """Added to a norm before dividing by it, as torch.nn.utils.clip_grad_norm_ does."""
+
+
+class DivergedError(InputError):
+    """Too many steps in a row were not finite."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ from exastorm.train.compiling import forward_of
 from exastorm.train.data import TrainingData
 from exastorm.train.device import ComputePlan
 from exastorm.train.ema import WeightAverage
-from exastorm.train.guard import Stepper
+from exastorm.train.guard import DivergedError, Stepper
 from exastorm.train.meter import RunLog
 from exastorm.train.optimizer import build_optimizer
 from exastorm.train.precision import LossScaler
@@ -161,12 +161,12 @@ class Trainer:
         """Write a line about the steps since the last one, after a look at those that were bad.
 
         Raises:
-            InputError: If too many in a row were not finite, naming the samples of the last one.
+            DivergedError: If too many in a row were not finite, naming the samples of the last one.
         """
         bad = self.stepper.check()
         log.write_steps(self.step_number, self.minutes_now(), self.stepper.rate, bad.num_total)
         if bad.num_in_a_row >= self.settings.max_bad_steps:
-            raise InputError(
+            raise DivergedError(
                 f"loss or gradients were not finite in {bad.num_in_a_row} steps in a row, the last "
                 f"of them step {bad.last_step + 1}; look at these samples, or lower "
                 f"optimizer.learning_rate ({self.settings.optimizer.learning_rate:g})",

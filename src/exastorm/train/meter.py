@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from exastorm.networks.record import replace_file
+
 LOG_NAME = "log.jsonl"
 EVENTS_NAME = "events"
 
@@ -126,4 +128,4 @@ def keep_lines_until(path: Path, step: int) -> None:
         except ValueError:
             break
         kept.append(line + "\n")
-    path.write_text("".join(kept), encoding="utf-8")
+    replace_file(path, "".join(kept).encode())

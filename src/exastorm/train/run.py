@@ -52,9 +52,9 @@ def train(
     plan = plan_compute(settings.compute, settings.batch_size, one_worker=one_worker)
     with compute_mode(settings.compute, plan), StopRequest() as stop:
         trainer = Trainer(samples, run, settings, world, plan)
-        if not resume:
-            start_run(run, samples, settings)
         with CheckpointStore(run, settings.checkpoint) as checkpoints:
+            if not resume:
+                start_run(run, samples, settings)
             # A run that ended before its first checkpoint begins again.
             if resume and has_checkpoint(run):
                 trainer.load_state_dict(checkpoints.load()[0])

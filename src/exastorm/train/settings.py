@@ -7,6 +7,7 @@ from typing import Literal, get_args
 from exastorm.networks.build import NetworkSettings
 from exastorm.networks.losses import LossSettings, check_loss_targets
 from exastorm.samples.dataset import LoaderSettings
+from exastorm.samples.label_sets import LabelSet, check_label_set
 from exastorm.train.checkpoint import CheckpointSettings
 from exastorm.train.device import ComputeSettings
 from exastorm.train.optimizer import OptimizerSettings
@@ -55,7 +56,7 @@ class TrainSettings:
     an ensemble of thresholds, of samples prepared with soft_labels. Then the loss weights are those
     of the mean probabilities. Scores are against the hard labels in either case."""
 
-    label_set: int | Literal["random", "soft"] = 0
+    label_set: LabelSet = 0
     """Which of several label sets of a snapshot is learned: its number, random (one drawn anew for
     each read, as in the paper), or soft (the share of the sets that give a pixel a class). Scores
     are against the numbered one, else the first."""
@@ -101,18 +102,8 @@ class TrainSettings:
             raise ValueError(f"ema_decay must be between 0 and 1, got {self.ema_decay}")
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed must be from 0 to 2^63 - 1, got {self.seed}")
-        self._check_label_set()
+        check_label_set(self.label_set)
         self._check_together()
-
-    def _check_label_set(self) -> None:
-        """Check which label set is learned."""
-        chosen = self.label_set
-        if isinstance(chosen, int) and chosen < 0:
-            raise ValueError(f"label_set must not be negative, got {chosen}")
-        if isinstance(chosen, str) and chosen not in ("random", "soft"):
-            raise ValueError(f"label_set must be a number, random or soft, got {chosen!r}")
-        if self.targets == "soft" and chosen != 0:
-            raise ValueError(f"label_set must be 0 where targets is soft, got {chosen!r}")
 
     def _check_together(self) -> None:
         """Check what depends on more than one part."""
@@ -126,6 +117,8 @@ class TrainSettings:
                 "max_minutes must be unset where compute.deterministic is set, "
                 f"got {self.max_minutes}"
             )
+        if self.targets == "soft" and self.label_set != 0:
+            raise ValueError(f"label_set must be 0 where targets is soft, got {self.label_set!r}")
         check_loss_targets(self.loss, "soft" if self.learns_soft else "hard")
 
     @property
