@@ -42,6 +42,14 @@ def test_a_loss_that_is_no_number_is_counted_and_not_averaged(tmp_path):
     assert second["num_bad_steps"] == 3
 
 
+def test_the_rate_of_operations_is_that_of_samples_times_their_cost(tmp_path):
+    with RunLog(tmp_path, batch_size=4, tflop_per_sample=0.5) as log:
+        log.record_step(torch.tensor(1.0))
+        log.write_steps(1, 0.5, 1e-3)
+    (line,) = lines(tmp_path)
+    assert line["tflop_per_s"] == 0.5 * line["samples_per_s"]
+
+
 def test_the_note_tells_loss_speed_and_score(tmp_path):
     with RunLog(tmp_path, batch_size=1) as log:
         log.write_validation(1, 0.1, SCORES)

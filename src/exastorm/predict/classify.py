@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from exastorm.networks.dropout import seed_dropout
 from exastorm.networks.record import ModelRecord
 from exastorm.readers.schema import NO_LABEL
 from exastorm.samples.normalize import Scaling, normalize
@@ -44,6 +45,8 @@ def classify(
     parts = []
     with torch.inference_mode():
         for batch in blocks(len(scaled), batch_size):
+            # The paper's Tiramisu drops features in evaluation too: the same ones every time.
+            seed_dropout(0)
             logits = network(torch.from_numpy(scaled[batch]).to(device))
             parts.append(torch.softmax(logits.float(), dim=1).cpu().numpy())
     shares = np.concatenate(parts)

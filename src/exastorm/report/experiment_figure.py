@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from exastorm.performance.experiment_results import DONE, ResultRow
-from exastorm.report.logs import Curve, read_curves
+from exastorm.report.logs import LOG_NAME, Curve, read_curves
 from exastorm.report.style import FONT_SIZE_PT, INK, QUIET, new_figure, style_chart
 
 ARM_COLORS = (
@@ -80,7 +80,9 @@ def spread(values: Sequence[float | None], form: str) -> str:
 
 
 def validation_curve(run: Path, batch: int) -> Curve:
-    """Mean IoU on the validation split over samples seen, of one run; empty without a score."""
+    """Mean IoU on the validation split over samples seen, of one run; empty if it is gone."""
+    if not (run / LOG_NAME).is_file():
+        return []
     scores = read_curves(run)[1]
     return [(step * batch, value) for step, value in scores.get("mean", [])]
 

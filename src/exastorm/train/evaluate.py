@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from exastorm.errors import InputError
+from exastorm.networks.dropout import seed_dropout
 from exastorm.networks.record import ModelRecord, load_model
 from exastorm.progress import ProgressBar
 from exastorm.samples.normalize import Scaling, normalize
@@ -74,6 +75,8 @@ def score_network(
     """Confusion matrix of a network over one split, sample by sample; its one candidate is 0."""
     meter = DecisionMeter(len(record.classes), tune=False)
     network = network.to(device).eval()
+    # The paper's Tiramisu drops features in evaluation too: the same ones every time.
+    seed_dropout(0)
     for field, label in scaled_samples(record, store, split):
         meter.record_batch(network(field[None].to(device)), label[None].to(device))
     return meter

@@ -16,6 +16,7 @@ from torch import Tensor
 from exastorm.errors import InputError
 from exastorm.networks.build import build_network
 from exastorm.networks.network import SegmentationNetwork
+from exastorm.networks.operations import count_layers
 from exastorm.networks.record import MODEL_NAME
 from exastorm.parallel.world import World
 from exastorm.progress import ProgressBar
@@ -102,7 +103,9 @@ class Trainer:
         """Take all steps, or those until a stop is asked for; log, score and save on the way."""
         settings = self.settings
         with (
-            RunLog(self.run, self.data.plan.global_batch, self.step_number) as log,
+            RunLog(
+                self.run, self.data.plan.global_batch, self.step_number, self.tflop_per_sample()
+            ) as log,
             ProgressBar("train", settings.num_steps) as bar,
             self.workers,
         ):
@@ -156,6 +159,12 @@ class Trainer:
         scores = validate(self.network, self.data.validation_batches(), settings, self.plan)
         self.best.offer(self.network, self.step_number, scores)
         return scores
+
+    def tflop_per_sample(self) -> float:
+        """Dense operations of training on one sample, as the paper's table has them."""
+        index = self.data.store.index
+        table = count_layers(self.network, len(index.channels), len(index.lat), len(index.lon))
+        return float(table.totals()["training_tflop_dense"])
 
     def write_steps(self, log: RunLog) -> None:
         """Write a line about the steps since the last one, after a look at those that were bad.

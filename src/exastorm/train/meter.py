@@ -1,7 +1,7 @@
 """What a training says while it runs: JSON lines, TensorBoard events, the text beside the bar.
 
 log.jsonl has two kinds of lines: `{"step", "minutes", "loss", "learning_rate", "samples_per_s",
-"num_bad_steps"}` every few steps, and `{"step", "minutes", "validation": {...}}` after each
+"tflop_per_s", "num_bad_steps"}` every few steps, and `{"step", "minutes", "validation": {...}}` after each
 validation. A run that goes on from a checkpoint first drops the lines after it, so that every step
 is told once. Losses stay on the device until a line is written, so that no step waits for them.
 """
@@ -30,17 +30,21 @@ class RunLog:
         note: The latest loss, speed and validation score, for the progress bar.
     """
 
-    def __init__(self, run: Path, batch_size: int, start_step: int = 0) -> None:
+    def __init__(
+        self, run: Path, batch_size: int, start_step: int = 0, tflop_per_sample: float = 0.0
+    ) -> None:
         """Open the log of a run.
 
         Args:
             run: The run folder.
             batch_size: Samples of one step, for the speed.
             start_step: Steps done before; later lines of an earlier attempt are dropped.
+            tflop_per_sample: Dense operations of training on one sample, for the rate.
         """
         self.note = ""
         self._path = run / LOG_NAME
         self._batch_size = batch_size
+        self._tflop_per_sample = tflop_per_sample
         keep_lines_until(self._path, start_step)
         self._events = SummaryWriter(str(run / EVENTS_NAME), purge_step=start_step + 1)
         self._losses: list[Tensor] = []
@@ -78,9 +82,11 @@ class RunLog:
         # The one place where the host waits for the device.
         losses = [x for x in torch.stack(self._losses).tolist() if math.isfinite(x)]
         seconds = time.perf_counter() - self._since
+        samples_per_s = len(self._losses) * self._batch_size / max(seconds, 1e-9)
         values = {
             "learning_rate": learning_rate,
-            "samples_per_s": len(self._losses) * self._batch_size / max(seconds, 1e-9),
+            "samples_per_s": samples_per_s,
+            "tflop_per_s": samples_per_s * self._tflop_per_sample,
             "num_bad_steps": num_bad_steps,
         }
         if losses:

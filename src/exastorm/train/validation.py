@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
+from exastorm.networks.dropout import seed_dropout
 from exastorm.samples.dataset import Batch
 from exastorm.train.decision import DecisionMeter
 from exastorm.train.device import ComputePlan
@@ -74,6 +75,8 @@ def validate(
     meter = DecisionMeter(NUM_CLASSES, settings.tune_decision)
     was_training = network.training
     network.eval()
+    # The paper's Tiramisu drops features in evaluation too: the same ones every time.
+    seed_dropout(0)
     with torch.inference_mode():
         for batch in batches:
             field = batch.field.contiguous(memory_format=plan.memory_format)
