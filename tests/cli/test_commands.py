@@ -37,7 +37,14 @@ def pipeline(tmp_path_factory):
     cut = ["--prepare.block-days", "1", "--prepare.gap-hours", "6"]
     labels = ["--labels", str(folder / "climate" / "truth.nc")]
     assert main(["prepare", archive, *labels, "--out", str(folder / "samples"), *cut]) == 0
-    steps = ["--train.num-steps", "6", "--train.schedule.warmup-steps", "1", "--train.batch-size", "1"]
+    steps = [
+        "--train.num-steps",
+        "6",
+        "--train.schedule.warmup-steps",
+        "1",
+        "--train.batch-size",
+        "1",
+    ]
     assert main(["train", str(folder / "samples"), "--out", str(folder / "run"), *steps]) == 0
     return folder
 

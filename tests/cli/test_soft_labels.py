@@ -10,7 +10,13 @@ SMALL = ["--synthesize.height", "32", "--synthesize.width", "48"]
 DAYS = ["--synthesize.num-snapshots", "48", "--synthesize.cyclone-rate", "5"]
 CUT = ["--prepare.block-days", "1", "--prepare.gap-hours", "0"]
 SPLIT = ["--prepare.split-fractions", "0.6", "0.2", "0.2"]
-STEPS = ["--train.num-steps", "4", "--train.schedule.warmup-steps", "1", "--train.compute.deterministic"]
+STEPS = [
+    "--train.num-steps",
+    "4",
+    "--train.schedule.warmup-steps",
+    "1",
+    "--train.compute.deterministic",
+]
 
 
 def figures(capsys, *argv):

@@ -15,6 +15,7 @@ from exastorm.networks.deeplab_parts import Decoder, Encoder, Pyramid, Widths
 from exastorm.networks.dropout import Dropout
 from exastorm.networks.initial import he_normal, he_uniform, initialize, slim_normal
 from exastorm.networks.network import SegmentationNetwork
+from exastorm.networks.recompute import before_convolution
 from exastorm.networks.style import MODERN, Style
 
 OUTPUT_STRIDE = 8
@@ -97,8 +98,8 @@ class DeepLab(SegmentationNetwork):
         run = self.run_stage
         features, low_level = self.encoder(fields, run)
         features = self.dropout(run(self.pyramid, features))
-        logits: Tensor = self.classifier(self.decoder(fields, low_level, features, run))
-        return logits
+        full = self.decoder(fields, low_level, features, run)
+        return before_convolution(lambda x: self.classifier(self.decoder.activate(x)), full)
 
     def _initialize(self, *, paper: bool) -> None:
         """Draw weights: the paper's are He-uniform but for those of TF-slim's convolutions."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from exastorm.networks.layers import pool
 from exastorm.networks.network import run_plainly
+from exastorm.networks.recompute import before_convolution
 from exastorm.networks.style import Style
 
 Run = Callable[..., Any]
@@ -78,9 +79,12 @@ class Unit(nn.Module):
 
         Also returns the first 1x1 convolution's output (B, width, H, W), for the low-level skip.
         """
-        active = self.activate(x)
-        shortcut = x if self.project is None else self.project(active)
-        reduced = self.reduce(active)
+        if self.project is None:
+            begun = before_convolution(lambda x: self.reduce[0](self.activate(x)), x)
+            shortcut, reduced = x, self.reduce[1](begun)
+        else:
+            active = self.activate(x)
+            shortcut, reduced = self.project(active), self.reduce(active)
         shortcut = shortcut[..., :: self.stride, :: self.stride]
         return shortcut + self.expand(self.spatial(reduced)), reduced
 
@@ -188,11 +192,14 @@ class Decoder(nn.Module):
     def forward(
         self, fields: Tensor, low_level: Tensor, features: Tensor, run: Run = run_plainly
     ) -> Tensor:
-        """Fields (B, C, H, W) and features at strides 4 and 8 to (B, decoder[2], H, W)."""
+        """Fields (B, C, H, W) and features at strides 4 and 8 to (B, decoder[2], H, W).
+
+        The norm and activation of what comes out are left to `activate`.
+        """
         x = run(self._to_quarter, features, low_level)
-        x = run(self.to_whole, run(self.to_half, x))
-        x = run(self._join, x, run(self.skip, fields))
-        full: Tensor = run(self.head[1], x)
+        x = run(self._to_whole, x)
+        x = run(self._join, x, run(self._skip, fields))
+        full: Tensor = run(self._finish, x)
         return full
 
     def _to_quarter(self, features: Tensor, low_level: Tensor) -> Tensor:
@@ -201,7 +208,34 @@ class Decoder(nn.Module):
         refined: Tensor = self.refine(torch.cat(both, dim=1))
         return refined
 
+    # From here on maps are large, and what passes on is what a convolution returned: norm and
+    # activation come first in the next stage, so that they can be computed again.
+
+    def _to_whole(self, x: Tensor) -> Tensor:
+        """Features at stride 4 to those at full resolution, without norm."""
+        half = self.to_half[0](x)
+        return before_convolution(lambda x: self.to_whole[0](self.to_half[1](x)), half)
+
+    def _skip(self, fields: Tensor) -> Tensor:
+        """The input's own features, without norm."""
+        begun = self.skip[0][0](fields)
+        return before_convolution(lambda x: self.skip[1][0](self.skip[0][1](x)), begun)
+
     def _join(self, x: Tensor, skip: Tensor) -> Tensor:
-        """What the encoder found and the input itself, at full resolution."""
-        joined: Tensor = self.head[0](torch.cat([x, skip], dim=1))
-        return joined
+        """What the encoder found and the input itself, at full resolution, without norm."""
+
+        def join(x: Tensor, skip: Tensor) -> Tensor:
+            both = [self.to_whole[1](x), self.skip[1][1](skip)]
+            joined: Tensor = self.head[0][0](torch.cat(both, dim=1))
+            return joined
+
+        return before_convolution(join, x, skip)
+
+    def _finish(self, x: Tensor) -> Tensor:
+        """The last large convolution, without norm."""
+        return before_convolution(lambda x: self.head[1][0](self.head[0][1](x)), x)
+
+    def activate(self, x: Tensor) -> Tensor:
+        """Norm and activation of what `forward` returned."""
+        active: Tensor = self.head[1][1](x)
+        return active

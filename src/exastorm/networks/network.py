@@ -1,16 +1,13 @@
 """What both networks have in common: fields in, logits out, on any grid, in the memory there is."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from exastorm.networks.dropout import mask_state, masks_from
 from exastorm.networks.layers import fit_to_stride
-from exastorm.networks.style import repeating
+from exastorm.networks.recompute import again
 
 T = TypeVar("T")
 
@@ -55,30 +52,10 @@ class SegmentationNetwork(nn.Module):
         """
         if not (self.recompute and self.training and torch.is_grad_enabled()):
             return run_plainly(stage, *inputs)
-        if not torch.compiler.is_compiling():
-            result: T = checkpoint(stage, *inputs, use_reentrant=False, context_fn=_contexts)
-            return result
-        if inputs[0].device.type == "cpu":
-            # Compiled code would draw other masks from the thread's generator the second time.
-            return run_plainly(stage, *inputs)
-        # On GPUs compilers repeat torch's own masks, and update statistics once, by themselves.
-        compiled: T = checkpoint(stage, *inputs, use_reentrant=False)
-        return compiled
+        return again(stage, *inputs)
 
     @torch.no_grad()
     def add_to_logits(self, bias: Sequence[float]) -> None:
         """Shift the logits of each class (K,) for good, by the classifier's bias."""
         assert self.classifier.bias is not None
         self.classifier.bias += self.classifier.bias.new_tensor(list(bias))
-
-
-@contextmanager
-def _again(masks: Tensor | None) -> Iterator[None]:
-    """Within, a forward pass is repeated: same masks of dropout, statistics left alone."""
-    with masks_from(masks), repeating():
-        yield
-
-
-def _contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """Contexts of a stage: when it is run, and when it is run again."""
-    return nullcontext(), _again(mask_state())
