@@ -5,8 +5,9 @@
 #
 # makes a virtual environment of its own in OUT/venv (the model writes into its own package, and needs
 # other versions than exastorm), compiles the model at the resolution asked for, runs it, and leaves one
-# netCDF file a month in OUT/output. Needs Python 3.9 or later, gfortran, gcc, make and the internet; by
-# default a quarter of an hour of one core and 1 GB of disk. PYTHON names another interpreter.
+# netCDF file a month in OUT/output. The same command with more --days goes on where the last one ended.
+# Needs Python 3.9 or later, gfortran, gcc, make and the internet; by default twenty minutes of one
+# core, 1.5 GB of memory and 1.5 GB of disk. PYTHON names another interpreter.
 set -eu
 out=${1:?usage: run.sh OUT [--resolution T42] [--spinup-days 60] [--days 210] ...}
 shift

@@ -9,8 +9,10 @@ Runs in an environment of its own (bench/exoplasim/run.sh), not in exastorm's.
 
 import argparse
 import os
+import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import netCDF4
 import numpy as np
@@ -145,22 +147,20 @@ def write_file(path: Path, raw: Path, first_day: float, title: str) -> int:
     return num_times
 
 
-def run(options: argparse.Namespace) -> None:
-    """Spin the model up, run it, and write its output file by file."""
+def make_model(options: argparse.Namespace, restart: Path | None) -> Any:
+    """The model, compiled and set up as an Earth, from rest or from the state of a restart file."""
     os.environ["MOST_F90_OPTS"] = COMPILER_OPTIONS
     import exoplasim
 
-    begun = time.monotonic()
-    work, output = options.out / "model", options.out / "output"
-    output.mkdir(parents=True, exist_ok=True)
     # The name of the compiled model does not tell its precision, so it is always compiled anew.
+    # In single precision the raw output of 3.4.2 has next to no humidity.
     model = exoplasim.Model(
         resolution=options.resolution,
         layers=10,
         ncpus=1,
         precision=8,
         recompile=True,
-        workdir=str(work),
+        workdir=str(options.out / "model"),
         modelname="earth",
     )
     steps_per_day = round(24 * 60 / options.step_minutes)
@@ -169,27 +169,45 @@ def run(options: argparse.Namespace) -> None:
         timestep=options.step_minutes,
         runsteps=steps_per_day * DAYS_PER_FILE,
         snapshots=steps_per_day * HOURS_PER_SNAPSHOT // 24,
+        restartfile=None if restart is None else str(restart),
     )
+    return model
+
+
+def last_restart(folder: Path) -> tuple[int, Path | None]:
+    """The day up to which an earlier call ran, and the state it left; 0 and None if it did not."""
+    states = sorted(folder.glob("day*"))
+    return (int(states[-1].name[3:]), states[-1]) if states else (0, None)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Spin the model up, run it and write file by file; goes on where an earlier call ended."""
+    begun = time.monotonic()
+    work, output, states = (options.out / name for name in ("model", "output", "restart"))
+    for folder in (output, states):
+        folder.mkdir(parents=True, exist_ok=True)
+    first_day, restart = last_restart(states)
+    model = make_model(options, restart)
     title = (
         f"ExoPlaSim 3.4.2, Earth, {options.resolution}L10, from rest at day 0,"
         f" instants every {HOURS_PER_SNAPSHOT} h"
     )
-    for number, day in enumerate(range(0, options.spinup_days + options.days, DAYS_PER_FILE)):
+    for day in range(first_day, options.spinup_days + options.days, DAYS_PER_FILE):
+        model.currentyear = day // DAYS_PER_FILE
         try:
             model.run(years=1, postprocess=False, clean=False)
         except RuntimeError as error:
             raise SystemExit(
                 f"the model stopped after day {day}: {error}; a shorter --step-minutes may help"
             ) from error
-        raw = work / f"MOST_SNAP.{number:05d}"
+        told = "spin-up"
         if day >= options.spinup_days:
             path = output / f"exoplasim_day{day:04d}.nc"
-            num_times = write_file(path, raw, float(day), title)
-            told = f"{path}, {num_times} snapshots"
-        else:
-            told = "spin-up"
-        for left in work.glob(f"MOST*.{number:05d}*"):
+            raw = work / f"MOST_SNAP.{day // DAYS_PER_FILE:05d}"
+            told = f"{path}, {write_file(path, raw, float(day), title)} snapshots"
+        for left in (*work.glob("MOST*.?????*"), *states.glob("day*")):
             left.unlink()
+        shutil.copy2(work / "plasim_restart", states / f"day{day + DAYS_PER_FILE:04d}")
         minutes = (time.monotonic() - begun) / 60
         print(f"days {day} to {day + DAYS_PER_FILE}: {told}, {minutes:.1f} min so far", flush=True)
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 from exastorm.networks.build import NetworkSettings, build_network
@@ -122,7 +123,8 @@ def test_padding_of_tensorflow():
     assert padded_side(96, 3, 1, 12) == 120
     assert padded_side(96, 3, 1, 36) == 180  # 168, and on to a multiple of 36
     assert padded_side(384, 7, 2, 1) == 774
-    assert padded_side(48, 1, 2, 1) == 96  # a 1 x 1 kernel reaches nowhere
+    # A 1 x 1 kernel reaches nowhere.
+    assert (padded_side(48, 1, 2, 1), padded_side(49, 1, 1, 2)) == (96, 49)
     # One stride or rate may stand for both sides.
     assert convolution_operations((1, 6, 4, 5), (6, 4, 3, 3), [1], [1]) == (8640, 8640)
 
@@ -177,7 +179,7 @@ def test_a_network_is_left_as_it_was():
     assert network.dropout.training
     assert all(torch.equal(p, before[name]) for name, p in network.state_dict().items())
     assert not network.convolution._forward_hooks
-    with pytest.raises(RuntimeError, match="channels"):
+    with pytest.raises(RuntimeError, match="channel"):
         count_layers(network, 3, 8, 8)
     assert not network.convolution._forward_hooks
     assert not network.convolution._forward_pre_hooks
@@ -202,6 +204,41 @@ def test_memory_is_what_autograd_really_keeps():
     # The mean and deviation of norms may be laid out otherwise by the CPU.
     assert counted == pytest.approx(really, rel=1e-3)
     del logits
+
+
+class Recomputing(nn.Module):
+    """ReLU, SiLU and a convolution, all repeated in backward."""
+
+    def __init__(self):
+        super().__init__()
+        self.stage = nn.Sequential(nn.ReLU(), nn.SiLU(), nn.Conv2d(4, 4, 1))
+        self.first = nn.Conv2d(4, 4, 1)
+
+    def forward(self, x):
+        return checkpoint(self.stage, self.first(x), use_reentrant=False)
+
+
+def test_what_is_computed_again_is_neither_kept_nor_counted_twice():
+    # Kept are the fields, for the first convolution, and what it made, to begin again from.
+    table = count_layers(Recomputing(), 4, 8, 8)
+    kept = {row.name: row.activation_bytes for row in table.layers}
+    size = 4 * 64 * 4
+    assert kept == {"first": size, "stage.0": 0, "stage.1": 0, "stage.2": 0}
+    assert table.input_bytes == size
+    assert table.total("forward_operations") == 2 * (2 * 4 * 4 * 64)
+    # Without: ReLU keeps its output, SiLU its input, which is the same, the last one its own.
+    plain = count_layers(nn.Sequential(nn.ReLU(), nn.SiLU(), nn.Conv2d(4, 4, 1)), 4, 8, 8)
+    assert [row.activation_bytes for row in plain.layers] == [0, size, 0]
+    assert plain.input_bytes == 0
+
+
+def test_recomputing_stages_saves_memory_and_no_operations_of_forward():
+    network = build_network(NetworkSettings(name="tiramisu"), 5, 3, 96)
+    plain = count_layers(network, 5, 64, 96).totals()
+    network.recompute = True
+    again = count_layers(network, 5, 64, 96).totals()
+    assert again["activation_bytes"] < 0.5 * plain["activation_bytes"]
+    assert again["forward_tflop"] == plain["forward_tflop"]
 
 
 def test_more_samples_are_more_of_all_but_weights():

@@ -15,6 +15,7 @@ from exastorm.networks.record import (
     RECORD_KEY,
     ModelRecord,
     load_model,
+    model_checksum,
     replace_file,
     save_model,
     weights_checksum,
@@ -93,20 +94,34 @@ def test_one_flipped_bit(saved):
     content = bytearray(path.read_bytes())
     content[-1000] ^= 1
     path.write_bytes(bytes(content))
-    with pytest.raises(InputError, match="weights must match their checksum"):
+    with pytest.raises(InputError, match="must match their checksum"):
+        load_model(path)
+
+
+def test_one_changed_digit_of_the_record(saved):
+    path, _ = saved
+    content = path.read_bytes()
+    # The scale of moisture, in the JSON of the record: 16.0 becomes 17.0.
+    place = content.index(b"16.0, 1400.0")
+    path.write_bytes(content[:place] + b"17" + content[place + 2 :])
+    with pytest.raises(InputError, match="must match their checksum"):
         load_model(path)
 
 
 def write_with_record(path, weights, **changes):
     tensors = dict(weights.state_dict())
-    values = {**dataclasses.asdict(RECORD), "sha256": weights_checksum(tensors), **changes}
+    values = json.loads(json.dumps({**dataclasses.asdict(RECORD), **changes}))
+    first = values["record_version"] == 1
+    values["sha256"] = weights_checksum(tensors) if first else model_checksum(tensors, values)
     save_file(tensors, path, metadata={RECORD_KEY: json.dumps(values)})
 
 
 def test_another_version_says_who_wrote_it(saved):
     path, network = saved
     write_with_record(path, network, record_version=99, version="7.0")
-    with pytest.raises(InputError, match=r"record version 1, got 99 .written by exastorm 7\.0."):
+    with pytest.raises(
+        InputError, match=r"record version 2 or before, got 99 .written by exastorm 7\.0."
+    ):
         load_model(path)
 
 
@@ -146,7 +161,8 @@ def test_replacing_a_file_leaves_no_neighbor(tmp_path):
 def test_files_of_before_there_was_a_choice_still_load(saved):
     # Version 1 records named a network by name and preset alone.
     path, network = saved
-    write_with_record(path, network, network={"name": "deeplabv3plus", "preset": "compact"})
+    before = {"name": "deeplabv3plus", "preset": "compact"}
+    write_with_record(path, network, network=before, record_version=1)
     assert load_model(path)[1].network == NetworkSettings()
 
 

@@ -1,18 +1,39 @@
 """Shifting logits to the best decision."""
 
+import math
+
 import pytest
 import torch
 
-from exastorm.train.decision import DecisionMeter, decision_candidates, image_iou, largest_shifted
+from exastorm.train.decision import (
+    DecisionMeter,
+    class_shifts,
+    decision_candidates,
+    image_iou,
+    largest_shifted,
+)
+
+PAPER_WEIGHTS = (0.0218, 0.8120, 0.1662)
 
 
 def test_candidates_begin_with_none_and_leave_the_background_alone():
-    candidates = decision_candidates(3)
+    candidates = decision_candidates(PAPER_WEIGHTS)
     assert candidates[0].tolist() == [0, 0, 0]
     assert len(candidates) == 7**2
     assert (candidates[:, 0] == 0).all()
     assert len({tuple(c) for c in candidates.tolist()}) == 7**2
-    assert decision_candidates(3, tune=False).tolist() == [[0, 0, 0]]
+    assert decision_candidates(PAPER_WEIGHTS, tune=False).tolist() == [[0, 0, 0]]
+
+
+def test_stronger_weights_have_lower_shifts():
+    # 1 / f of the paper's frequencies inflates cyclones by log(0.982 / 0.00071) = 7.2 and rivers by
+    # log(0.982 / 0.017) = 4.1: seven shifts from -8 and from -5, and none.
+    assert class_shifts(math.log(0.982 / 0.00071)) == [0, -2, -3, -4, -5, -6, -7, -8]
+    assert class_shifts(math.log(0.982 / 0.017)) == [0, 1, -1, -2, -3, -4, -5]
+    candidates = decision_candidates([1 / 0.982, 1 / 0.00071, 1 / 0.017])
+    assert candidates.shape == (8 * 7, 3)
+    # A class without weight, for it never occurs, is shifted as one without inflation.
+    assert decision_candidates([0.5, 0.0, 0.5]).shape == (49, 3)
 
 
 def test_largest_shifted_is_argmax():
@@ -32,7 +53,7 @@ def inflated_batch():
 
 
 def test_the_inflation_of_weights_is_taken_back():
-    meter = DecisionMeter(2)
+    meter = DecisionMeter([1.0, 1.0])
     logits, labels = inflated_batch()
     for part in (slice(0, 1), slice(1, 4)):
         meter.record_batch(logits[part], labels[part])
@@ -47,7 +68,7 @@ def test_the_inflation_of_weights_is_taken_back():
 
 def test_without_tuning_the_largest_logit_decides():
     logits, labels = inflated_batch()
-    meter = DecisionMeter(2, tune=False)
+    meter = DecisionMeter([1.0, 1.0], tune=False)
     meter.record_batch(logits, labels)
     bias, matrix = meter.shift(meter.best()), meter.matrix(meter.best())
     assert bias == (0.0, 0.0)
@@ -58,7 +79,7 @@ def test_without_tuning_the_largest_logit_decides():
 
 def test_flat_pixels_count_as_maps_do():
     logits, labels = inflated_batch()
-    maps, flat = DecisionMeter(2), DecisionMeter(2)
+    maps, flat = DecisionMeter([1.0, 1.0]), DecisionMeter([1.0, 1.0])
     maps.record_batch(logits, labels)
     flat.record_batch(logits.movedim(1, -1).reshape(-1, 2), labels.reshape(-1))
     assert torch.equal(maps.counts, flat.counts)
@@ -86,7 +107,7 @@ def test_the_mean_over_images_is_not_the_pooled_score():
     labels[1, 0, 0] = 1
     logits = torch.zeros(2, 2, 2, 2)
     logits[:, 0] = 1.0
-    meter = DecisionMeter(2, tune=False)
+    meter = DecisionMeter([1.0, 1.0], tune=False)
     meter.record_batch(logits, labels)
     assert meter.mean_iou_per_image(0) == pytest.approx((1 + 3 / 8) / 2)
     assert meter.matrix(0).summary()["mean_iou"] == pytest.approx(7 / 16)
@@ -104,8 +125,19 @@ def test_each_metric_has_its_best_decision():
     odds[2, 0, :3] = 0.5
     labels = torch.zeros(3, 1, 4, dtype=torch.int64)
     labels[2, 0, :3] = 1
-    meter = DecisionMeter(2)
+    meter = DecisionMeter([1.0, 1.0])
     meter.record_batch(torch.stack([torch.zeros_like(odds), odds], dim=1), labels)
     assert meter.shift(meter.best("mean_iou")) == (0.0, 0.0)
     assert meter.shift(meter.best("mean_iou_per_image")) == (0.0, -1.0)
     assert meter.mean_iou_per_image(meter.best("mean_iou_per_image")) == pytest.approx(17 / 24)
+
+
+def test_an_image_without_labels_has_no_score():
+    meter = DecisionMeter([1.0, 1.0], tune=False)
+    logits = torch.zeros(2, 2, 2, 2)
+    logits[:, 0] = 1.0
+    labels = torch.zeros(2, 2, 2, dtype=torch.int64)
+    labels[0, 0, 0] = 1  # background 3/4, class 1 missed: 3/8
+    labels[1] = -1
+    meter.record_batch(logits, labels)
+    assert meter.mean_iou_per_image(0) == pytest.approx(3 / 8)

@@ -115,7 +115,7 @@ def test_a_resumed_run_ends_as_a_straight_one(short_run, samples, tmp_path, monk
 def test_a_finished_run_has_nothing_left_to_do(short_run, samples):
     run, summary = short_run
     before = last_weights(run)
-    again = train(samples, run, TrainSettings(), World.single(), resume=True)
+    again = train(samples, run, None, World.single(), resume=True)
     assert same(before, last_weights(run))
     assert again.num_steps == 6
     assert again.best_mean_iou == summary.best_mean_iou
@@ -146,8 +146,8 @@ def test_compute_mode_holds_while_training_and_no_longer(samples, tmp_path, monk
     train(samples, tmp_path / "a", changed(one, compute__num_threads=9), World.single())
     one = changed(one, compute__deterministic=True, compute__num_threads=None)
     train(samples, tmp_path / "b", one, World.single())
-    # Nine threads for a batch of four: two inside the operations of each sample.
-    assert seen == [(2, False), (1, True)]
+    # Nine threads for a batch of four: two inside the operations of each sample, eight in all.
+    assert seen == [(8, False), (1, True)]
     assert torch.get_num_threads() == before
 
 
@@ -296,7 +296,7 @@ def test_an_average_goes_on_after_an_interruption(samples, tmp_path, monkeypatch
     with pytest.raises(KeyboardInterrupt):
         train(samples, tmp_path / "r", settings, World.single())
     monkeypatch.undo()
-    train(None, tmp_path / "r", TrainSettings(), World.single(), resume=True)
+    train(None, tmp_path / "r", None, World.single(), resume=True)
     (network, _), (network2, _) = load_model(tmp_path / "r"), load_model(tmp_path / "straight")
     assert same(network.state_dict(), network2.state_dict())
 
@@ -307,7 +307,7 @@ def test_a_run_ends_when_it_has_reached_its_target(samples, tmp_path):
     # The first score, after three steps, is that good.
     assert (summary.num_steps, summary.reached_target) == (3, True)
     assert "target reached" in summary.to_line()
-    again = train(samples, tmp_path / "r", TrainSettings(), World.single(), resume=True)
+    again = train(samples, tmp_path / "r", None, World.single(), resume=True)
     assert again.num_steps == 3
 
 
@@ -334,7 +334,7 @@ def test_a_signal_ends_a_run_that_goes_on_as_if_it_had_not(
     monkeypatch.undo()
     assert (summary.num_steps, summary.stopped_by) == (3, "SIGTERM")
     assert f"resume with: exastorm train --resume {tmp_path / 'r'}" in summary.to_line()
-    train(None, tmp_path / "r", TrainSettings(), World.single(), resume=True)
+    train(None, tmp_path / "r", None, World.single(), resume=True)
     assert same(last_weights(tmp_path / "r"), last_weights(short_run[0]))
 
 
@@ -346,13 +346,13 @@ def test_a_run_without_a_checkpoint_begins_again(short_run, samples, tmp_path, m
     with pytest.raises(KeyboardInterrupt):
         train(samples, tmp_path / "r", SHORT, World.single())
     monkeypatch.undo()
-    train(None, tmp_path / "r", TrainSettings(), World.single(), resume=True)
+    train(None, tmp_path / "r", None, World.single(), resume=True)
     assert same(last_weights(tmp_path / "r"), last_weights(short_run[0]))
 
 
 def test_a_resumed_run_may_compute_otherwise(short_run, samples, tmp_path):
     shutil.copytree(short_run[0], tmp_path / "r")
-    other = changed(TrainSettings(), compute__num_threads=2, log_interval=5)
+    other = changed(SHORT, compute__num_threads=2, log_interval=5)
     assert train(None, tmp_path / "r", other, World.single(), resume=True).num_steps == 6
 
 
@@ -360,7 +360,7 @@ def test_a_run_must_say_where_its_samples_are(short_run, tmp_path):
     shutil.copytree(short_run[0], tmp_path / "r")
     (tmp_path / "r" / "samples.txt").unlink()
     with pytest.raises(InputError, match="name the samples too"):
-        train(None, tmp_path / "r", TrainSettings(), World.single(), resume=True)
+        train(None, tmp_path / "r", None, World.single(), resume=True)
     with pytest.raises(InputError, match="must be given samples"):
         train(None, tmp_path / "new", SHORT, World.single())
 
@@ -369,7 +369,7 @@ def test_other_samples_are_not_gone_on_with(short_run, tmp_path):
     shutil.copytree(short_run[0], tmp_path / "r")
     others = make_samples(tmp_path / "s", seed=5)
     with pytest.raises(InputError, match="must keep its samples, got others"):
-        train(others, tmp_path / "r", TrainSettings(), World.single(), resume=True)
+        train(others, tmp_path / "r", None, World.single(), resume=True)
 
 
 def test_a_bad_sample_stops_the_run_or_is_left_out(tmp_path):

@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-from exastorm.train.schedule import ScheduleSettings
 from tests.train.conftest import last_weights, make_samples, same
 
 from exastorm.errors import InputError
@@ -16,6 +15,7 @@ from exastorm.train.device import ComputeSettings
 from exastorm.train.evaluate import evaluate
 from exastorm.train.loop import Trainer
 from exastorm.train.run import train
+from exastorm.train.schedule import ScheduleSettings
 from exastorm.train.settings import TrainSettings
 from exastorm.train.validation import ValidationSettings
 
@@ -92,7 +92,7 @@ def test_a_resumed_run_ends_as_a_straight_one(soft_run, soft_samples, tmp_path, 
         train(soft_samples, tmp_path / "r", SOFT, World.single())
     monkeypatch.undo()
     # Without a word about targets the run keeps its own.
-    train(soft_samples, tmp_path / "r", TrainSettings(), World.single(), resume=True)
+    train(soft_samples, tmp_path / "r", None, World.single(), resume=True)
     assert same(last_weights(tmp_path / "r"), last_weights(soft_run[0]))
 
 

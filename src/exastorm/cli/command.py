@@ -55,6 +55,11 @@ class Command:
         assert name is None or not hasattr(cls, "preset"), f"{cls.__name__} lacks its presets"
         return {}
 
+    @classmethod
+    def config_of(cls, argv: list[str]) -> str | None:
+        """The settings file to read: --config, or the command's own."""
+        return option_value(argv, "--config") or cls.default_config
+
     def run(self) -> Outcome:
         """Do the work."""
         raise AssertionError(f"{type(self).__name__} lacks run()")
@@ -119,7 +124,7 @@ def parse(cls: type[AnyCommand], name: str, argv: list[str]) -> AnyCommand:
         SystemExit: With code 0 after --help.
     """
     box = io.StringIO()
-    config = option_value(argv, "--config") or cls.default_config
+    config = cls.config_of(argv)
     try:
         with contextlib.redirect_stderr(box):
             command = tyro.cli(

@@ -36,6 +36,9 @@ class Evaluate(Command):
     split: Literal["train", "validation", "test"] = "test"
     """Which samples to score a network on."""
 
+    label_set: int | None = None
+    """Label set to score a network against, of samples with several; else that of its training."""
+
     baseline: bool = False
     """Fit and score a per-pixel logistic regression on the same channels beside the network."""
 
@@ -56,9 +59,11 @@ class Evaluate(Command):
         from exastorm.train.baseline import evaluate_baseline
         from exastorm.train.evaluate import evaluate
 
-        figures = evaluate(Path(self.model), Path(self.reference), self.split)
+        figures = evaluate(
+            Path(self.model), Path(self.reference), self.split, label_set=self.label_set
+        )
         if self.baseline:
             figures["baseline"] = evaluate_baseline(
-                Path(self.model), Path(self.reference), self.split
+                Path(self.model), Path(self.reference), self.split, self.label_set
             )
         return figures

@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "report": ("report", "Report", "draw maps and one self-contained page"),
     "demo": ("demo", "Demo", "all of the above on the made-up climate, in minutes"),
     "experiment": ("experiment", "Experiment", "compare ways to train on the made-up climate"),
+    "export": ("export", "Export", "write a trained network as torch.export program or ONNX"),
     "operations": ("operations", "Operations", "count a network's operations, layer by layer"),
     "bench": ("bench", "Bench", "measure speed against physical limits"),
 }

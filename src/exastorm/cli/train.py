@@ -6,11 +6,12 @@ from typing import Annotated, ClassVar
 
 import tyro
 
-from exastorm.cli.command import Command, Outcome
+from exastorm.cli.command import Command, Outcome, option_value
 from exastorm.cli.outputs import out_folder
 from exastorm.errors import InputError
 from exastorm.parallel.world import World
 from exastorm.train.run import train
+from exastorm.train.run_folder import SETTINGS_NAME
 from exastorm.train.settings import TrainSettings
 
 
@@ -18,7 +19,8 @@ from exastorm.train.settings import TrainSettings
 class Train(Command):
     """Train a segmentation network; everything about the run goes into one folder.
 
-    Ctrl-C or SIGTERM ends it after the step under way; --resume RUN goes on as if it had not.
+    Ctrl-C or SIGTERM ends it after the step under way; --resume RUN goes on as if it had not. Bad
+    samples stop it, unless --skip-bad.
     """
 
     example: ClassVar[str] = "exastorm train samples --out run --train.num-steps 500"
@@ -32,9 +34,17 @@ class Train(Command):
     that holds a run is refused."""
 
     resume: Annotated[str | None, tyro.conf.arg(metavar="RUN")] = None
-    """Go on from the last whole checkpoint of this run folder, with the run's own settings."""
+    """Go on from the last whole checkpoint of this run folder, with the run's own settings. Of
+    them compute, loader, checkpoint, log_interval, max_bad_steps and skip_bad may be changed."""
 
     train: TrainSettings = TrainSettings()
+
+    @classmethod
+    def config_of(cls, argv: list[str]) -> str | None:
+        """A resumed run's settings are the defaults of what is given beside --resume."""
+        run = option_value(argv, "--resume")
+        own = None if run is None else Path(run) / SETTINGS_NAME
+        return super().config_of(argv) or (str(own) if own is not None and own.is_file() else None)
 
     def run(self) -> Outcome:
         """Train it.

@@ -80,8 +80,9 @@ class Unit(nn.Module):
         Also returns the first 1x1 convolution's output (B, width, H, W), for the low-level skip.
         """
         if self.project is None:
-            begun = before_convolution(lambda x: self.reduce[0](self.activate(x)), x)
-            shortcut, reduced = x, self.reduce[1](begun)
+            convolution, normalize = _halves(self.reduce)
+            begun = before_convolution(lambda x: convolution(self.activate(x)), x)
+            shortcut, reduced = x, normalize(begun)
         else:
             active = self.activate(x)
             shortcut, reduced = self.project(active), self.reduce(active)
@@ -158,9 +159,14 @@ class Pyramid(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, num_in, H, W) to (B, num_out, H, W)."""
-        x = self.activate(x)
-        local = self.norm(torch.cat([branch(x) for branch in self.branches], dim=1))
-        pooled = self.activate_pooled(self.pooled(x.mean(dim=(2, 3), keepdim=True)))
+        # The activation is computed for each branch, and kept for none (if the maps are large).
+        branches = [
+            before_convolution(lambda x, branch=branch: branch(self.activate(x)), x)
+            for branch in self.branches
+        ]
+        local = self.norm(torch.cat(branches, dim=1))
+        mean = before_convolution(lambda x: self.activate(x).mean(dim=(2, 3), keepdim=True), x)
+        pooled = self.activate_pooled(self.pooled(mean))
         merged: Tensor = self.merge(torch.cat([local, pooled.expand(-1, -1, *x.shape[2:])], dim=1))
         return merged
 
@@ -213,29 +219,39 @@ class Decoder(nn.Module):
 
     def _to_whole(self, x: Tensor) -> Tensor:
         """Features at stride 4 to those at full resolution, without norm."""
-        half = self.to_half[0](x)
-        return before_convolution(lambda x: self.to_whole[0](self.to_half[1](x)), half)
+        to_half, normalize = _halves(self.to_half)
+        to_whole, _ = _halves(self.to_whole)
+        return before_convolution(lambda x: to_whole(normalize(x)), to_half(x))
 
     def _skip(self, fields: Tensor) -> Tensor:
         """The input's own features, without norm."""
-        begun = self.skip[0][0](fields)
-        return before_convolution(lambda x: self.skip[1][0](self.skip[0][1](x)), begun)
+        first, normalize = _halves(self.skip[0])
+        second, _ = _halves(self.skip[1])
+        return before_convolution(lambda x: second(normalize(x)), first(fields))
 
     def _join(self, x: Tensor, skip: Tensor) -> Tensor:
         """What the encoder found and the input itself, at full resolution, without norm."""
-
-        def join(x: Tensor, skip: Tensor) -> Tensor:
-            both = [self.to_whole[1](x), self.skip[1][1](skip)]
-            joined: Tensor = self.head[0][0](torch.cat(both, dim=1))
-            return joined
-
-        return before_convolution(join, x, skip)
+        _, normalize = _halves(self.to_whole)
+        _, normalize_skip = _halves(self.skip[1])
+        join, _ = _halves(self.head[0])
+        return before_convolution(
+            lambda x, skip: join(torch.cat([normalize(x), normalize_skip(skip)], dim=1)), x, skip
+        )
 
     def _finish(self, x: Tensor) -> Tensor:
         """The last large convolution, without norm."""
-        return before_convolution(lambda x: self.head[1][0](self.head[0][1](x)), x)
+        _, normalize = _halves(self.head[0])
+        finish, _ = _halves(self.head[1])
+        return before_convolution(lambda x: finish(normalize(x)), x)
 
     def activate(self, x: Tensor) -> Tensor:
         """Norm and activation of what `forward` returned."""
-        active: Tensor = self.head[1][1](x)
-        return active
+        _, normalize = _halves(self.head[1])
+        return normalize(x)
+
+
+def _halves(layer: nn.Module) -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
+    """The convolution of a normalized one, and its norm with the activation."""
+    assert isinstance(layer, nn.Sequential)
+    convolution, normalize = layer
+    return convolution, normalize

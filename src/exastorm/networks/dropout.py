@@ -29,7 +29,7 @@ def seed_dropout(seed: int) -> None:
     if not hasattr(_state, "generator"):
         _state.generator = torch.Generator()
     _state.generator.manual_seed(seed)
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():
         torch.cuda.manual_seed(seed)
 
 

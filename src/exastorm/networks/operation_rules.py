@@ -1,8 +1,8 @@
 """How many operations one call of torch is, in two conventions.
 
-**Dense**, what a convolution kernel computes: two operations (multiply, add) for each weight at each
-place. A convolution meets its weights at every place of its output, a transposed one at every place
-of its input. Zeros that pad an edge are counted where the kernel multiplies them.
+**Dense**, what a convolution kernel computes: two operations (multiply, add) for each weight at
+each place. A convolution meets its weights at every place of its output, a transposed one at every
+place of its input. Zeros that pad an edge are counted where the kernel multiplies them.
 
 **The paper's**, with which Kurth et al. 2018 state 14.41 and 4.188 TFLOP a sample: a walk over the
 graph of TensorFlow 1.x, which knows no atrous convolution. It pads the input by the reach of the
@@ -40,10 +40,10 @@ def padded_side(num_out: int, kernel_size: int, stride: int, rate: int) -> int:
         rate: Atrous rate; 1 for none.
 
     Returns:
-        Rows of the input with its padding; just those of the input for a convolution of stride and
-        rate 1, which TensorFlow pads inside its kernel, where no counter sees it.
+        Rows of the input with its padding; just those of the input for a convolution of stride 1
+        that is not atrous, which TensorFlow pads inside its kernel, where no counter sees it.
     """
-    if stride == 1 and rate == 1:
+    if stride == 1 and (rate == 1 or kernel_size == 1):
         return num_out
     padded = num_out * stride + rate * (kernel_size - 1)
     return -(-padded // rate) * rate

@@ -3,8 +3,8 @@
 The network is called once on tensors that have shapes but no data (torch's meta device), so a
 network of any size on any grid is counted in about a second and in no memory. Each layer of it
 notes what it was given and what it returned; each call into torch is counted by the rules of
-`operation_rules` in the dense convention and in the paper's; and autograd tells which tensors it
-would keep for backward. Bytes are those of single precision.
+`operation_rules` in the dense convention and in the paper's; and what is still held when forward
+has ended is what backward needs. Bytes are those of single precision.
 
 Training is three times forward in both conventions: backward makes one gradient with respect to the
 weights and one with respect to the input, each as much work as forward. Nobody needs the gradient
@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from exastorm.networks.build import NetworkSettings, build_network
@@ -40,7 +41,7 @@ class Layer:
         forward_operations_paper: In the paper's convention.
         input_gradient: Whether backward must go on to what is before it; not so for first layers.
         parameters: Weights that are its own; 0 where a layer is called again.
-        activation_bytes: What of its output, and of what it made on the way, backward must keep.
+        activation_bytes: What it made, its output and on the way there, that is kept for backward.
         moved_bytes: The least it must read and write: inputs, weights and outputs once.
     """
 
@@ -110,8 +111,8 @@ def count_layers(
         batch_size: Samples B.
 
     Returns:
-        A row for each layer in the order of calls. A layer that recomputes its activations in
-        backward keeps none.
+        A row for each layer in the order of calls. What the network computes again in backward is
+        not kept, and its second time not counted.
     """
     recorder = _Recorder()
     state = {
@@ -126,18 +127,23 @@ def count_layers(
     for name, module in network.named_modules(remove_duplicate=False):
         names.setdefault(module, []).append(name)
     removers = [remove for module in names for remove in recorder.watch(names[module], module)]
-    keep = torch.autograd.graph.saved_tensors_hooks(recorder.keep, _no_backward)
+    input_storage = StorageWeakRef(fields.untyped_storage())
+    input_bytes = fields.untyped_storage().nbytes()
     try:
         network.train()
-        with torch.enable_grad(), keep, recorder:
-            torch.func.functional_call(network, state, (fields,))
+        with torch.enable_grad(), recorder:
+            result = torch.func.functional_call(network, state, (fields,))
     finally:
         for remove in removers:
             remove()
         for module, mode in modes.items():
             module.training = mode
-    weights = {_storage(tensor) for tensor in state.values()}
-    return recorder.table(weights, _storage(fields))
+    # From here on nothing holds a tensor but the way back.
+    way_back = [tensor.grad_fn for tensor in _tensors(result)]
+    del result, fields
+    table = recorder.table(0 if input_storage.expired() else input_bytes)
+    del way_back
+    return table
 
 
 def count_network(
@@ -155,11 +161,6 @@ def count_network(
     with torch.device("meta"):
         network = build_network(settings, num_channels, num_classes, width)
     return count_layers(network, num_channels, height, width)
-
-
-def _no_backward(_: Any) -> Tensor:
-    """Stands where backward would ask for what forward kept."""
-    raise AssertionError("a network that is counted runs forward only")
 
 
 def _storage(tensor: Tensor) -> int:
@@ -188,16 +189,13 @@ class _Recorder(TorchDispatchMode):
     """Listens to a network's modules, to the calls they make into torch, and to autograd."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._rows: list[Layer] = []
         self._path: list[tuple[str, nn.Module]] = []
         self._layer: Layer | None = None
-        self._makers: dict[int, Layer] = {}
-        self._kept: dict[int, int] = {}
+        self._made: dict[int, tuple[StorageWeakRef, int, Layer]] = {}
         self._seen: set[nn.Module] = set()
         self._is_idle = True
-        # Held, so that no memory is given out twice and all keys stay good.
-        self._held: list[Tensor] = []
 
     def watch(self, names: list[str], module: nn.Module) -> list[Callable[[], None]]:
         """Listen to one module, which may be in several places; returns what ends that."""
@@ -220,18 +218,12 @@ class _Recorder(TorchDispatchMode):
         handles = [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
         return [handle.remove for handle in handles]
 
-    def keep(self, tensor: Tensor) -> None:
-        """Note a tensor that autograd keeps for backward."""
-        self._held.append(tensor)
-        self._kept[_storage(tensor)] = tensor.untyped_storage().nbytes()
-
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Make one call into torch, and count it."""
         result = func(*args, **(kwargs or {}))
         inputs, outputs = _tensors([args, kwargs or {}]), _tensors(result)
-        self._held += outputs
         sources = {_storage(t) for t in inputs}
         is_view = all(_storage(t) in sources for t in outputs) and not func._schema.is_mutable
         if is_view or not outputs:
@@ -243,15 +235,17 @@ class _Recorder(TorchDispatchMode):
         row.forward_operations += dense
         row.forward_operations_paper += paper
         for tensor in outputs:
-            self._makers.setdefault(_storage(tensor), row)
+            if _storage(tensor) not in sources | self._made.keys():
+                storage = tensor.untyped_storage()
+                # A weak reference keeps the key from being given out again, but not the memory.
+                self._made[_storage(tensor)] = StorageWeakRef(storage), storage.nbytes(), row
         return result
 
-    def table(self, weights: set[int], fields: int) -> OperationTable:
-        """The rows, each with what backward keeps of it."""
-        for storage, num_bytes in self._kept.items():
-            if storage in self._makers and storage not in weights:
-                self._makers[storage].activation_bytes += num_bytes
-        return OperationTable(layers=tuple(self._rows), input_bytes=self._kept.get(fields, 0))
+    def table(self, input_bytes: int) -> OperationTable:
+        """The rows, each with what is held of it now."""
+        for storage, num_bytes, row in self._made.values():
+            row.activation_bytes += 0 if storage.expired() else num_bytes
+        return OperationTable(layers=tuple(self._rows), input_bytes=input_bytes)
 
     def _place(self, names: list[str]) -> str:
         """Which of a module's names it is called by: the shortest within its caller."""
@@ -285,7 +279,7 @@ class _Recorder(TorchDispatchMode):
             return
         inputs, outputs = _tensors(arguments), _tensors(result)
         row.out_shape = _shape(outputs)
-        weights = list(module.parameters(recurse=False))
+        weights = _tensors(list(module.parameters(recurse=False)))
         row.moved_bytes = _bytes(inputs) + _bytes(weights) + _bytes(outputs)
 
 

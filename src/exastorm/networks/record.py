@@ -32,8 +32,8 @@ MODEL_NAME = "model.safetensors"
 RECORD_KEY = "exastorm"
 """Key of the record in the metadata."""
 
-RECORD_VERSION = 1
-"""Raised when a record of before can no longer be read."""
+RECORD_VERSION = 2
+"""Version 1 had no checksum of the record itself; it is still read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,6 +192,12 @@ def weights_checksum(tensors: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+def model_checksum(tensors: dict[str, Tensor], values: dict[str, Any]) -> str:
+    """SHA-256 of the weights and of the record that goes with them, as JSON."""
+    text = weights_checksum(tensors) + json.dumps(values, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def save_model(path: Path, network: nn.Module, record: ModelRecord) -> None:
     """Write weights and record to one file, in one step.
 
@@ -201,7 +207,8 @@ def save_model(path: Path, network: nn.Module, record: ModelRecord) -> None:
         record: The record.
     """
     tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
-    text = json.dumps({**dataclasses.asdict(record), "sha256": weights_checksum(tensors)})
+    values = json.loads(json.dumps(dataclasses.asdict(record)))
+    text = json.dumps({**values, "sha256": model_checksum(tensors, values)})
     replace_file(path, save(tensors, metadata={RECORD_KEY: text}))
 
 
@@ -229,21 +236,28 @@ def load_model(path: str | Path) -> tuple[SegmentationNetwork, ModelRecord]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise InputError(f"must be a whole safetensors file, got: {error}", file=path) from None
-    record, checksum = _parse_record(metadata, path)
-    if checksum != weights_checksum(tensors):
-        raise InputError("weights must match their checksum; the file was altered", file=path)
+    values = _read_values(metadata, path)
+    checksum = values.pop("sha256", "")
+    # The first version's checksum did not cover the record.
+    is_first = values["record_version"] == 1
+    if checksum != (weights_checksum(tensors) if is_first else model_checksum(tensors, values)):
+        raise InputError(
+            "weights and record must match their checksum; the file was altered", file=path
+        )
+    record = _parse_record(values, path)
     network = record.build()
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
+        first = str(error).splitlines()[0]
         raise InputError(
-            f"weights must fit the network of the record: {error}", file=path
+            f"weights must fit the network of the record: {first}", file=path
         ) from None
     return network.eval(), record
 
 
-def _parse_record(metadata: dict[str, str], path: Path) -> tuple[ModelRecord, str]:
-    """Record and checksum from a file's metadata."""
+def _read_values(metadata: dict[str, str], path: Path) -> dict[str, Any]:
+    """The record and its checksum, as a file's metadata have them."""
     if RECORD_KEY not in metadata:
         raise InputError("must be weights written by exastorm, got no record in them", file=path)
     try:
@@ -253,15 +267,19 @@ def _parse_record(metadata: dict[str, str], path: Path) -> tuple[ModelRecord, st
     if not isinstance(values, dict):
         raise InputError(f"record must be a mapping, got {type(values).__name__}", file=path)
     found = values.get("record_version")
-    if found != RECORD_VERSION:
+    if found not in range(1, RECORD_VERSION + 1):
         raise InputError(
-            f"must have record version {RECORD_VERSION}, got {found} "
+            f"must have record version {RECORD_VERSION} or before, got {found} "
             f"(written by exastorm {values.get('version') or 'unknown'})",
             file=path,
         )
-    checksum = str(values.pop("sha256", ""))
+    return values
+
+
+def _parse_record(values: dict[str, Any], path: Path) -> ModelRecord:
+    """The record of some values."""
     try:
-        return TypeAdapter(ModelRecord).validate_python(values), checksum
+        return TypeAdapter(ModelRecord).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -16,7 +16,7 @@ from exastorm.networks.losses import WeightLaw, class_weights
 from exastorm.networks.record import ModelRecord, load_model
 from exastorm.samples.shards import SampleStore
 from exastorm.train.decision import DecisionMeter
-from exastorm.train.evaluate import check_samples_fit, scaled_samples
+from exastorm.train.evaluate import check_samples_fit, label_set_of, scaled_samples
 
 MAX_PIXELS = 2_000_000
 """Pixels to fit on, spread over the training split: against a few dozen numbers to fit, plenty."""
@@ -32,7 +32,9 @@ BLOCK_PIXELS = 16_384
 """Pixels whose sums are taken at once: with some tens of channels they fit a cache."""
 
 
-def training_pixels(record: ModelRecord, store: SampleStore) -> tuple[Tensor, Tensor]:
+def training_pixels(
+    record: ModelRecord, store: SampleStore, label_set: int = 0
+) -> tuple[Tensor, Tensor]:
     """Labeled pixels of the training split, every n-th: channels (P, C) and classes (P,)."""
     num_pixels = len(store.indices("train")) * len(record.lat) * len(record.lon)
     every = max(1, -(-num_pixels // MAX_PIXELS))
@@ -40,7 +42,7 @@ def training_pixels(record: ModelRecord, store: SampleStore) -> tuple[Tensor, Te
     while np.gcd(every, len(record.lon)) > 1:
         every += 1
     fields, labels = [], []
-    for number, (field, label) in enumerate(scaled_samples(record, store, "train")):
+    for number, (field, label) in enumerate(scaled_samples(record, store, "train", label_set)):
         start = number % every
         labeled = label.reshape(-1)[start::every] >= 0
         fields.append(field.reshape(len(field), -1)[:, start::every].T[labeled])
@@ -137,19 +139,31 @@ def sums(
 
 @torch.inference_mode()
 def measure(
-    models: dict[str, nn.Linear], record: ModelRecord, store: SampleStore, split: str
+    models: dict[str, tuple[nn.Linear, Tensor]],
+    record: ModelRecord,
+    store: SampleStore,
+    split: str,
+    label_set: int,
 ) -> dict[str, DecisionMeter]:
-    """Confusion matrices of some regressions on one split under all candidate decisions."""
-    meters = {law: DecisionMeter(len(record.classes)) for law in models}
-    for field, label in scaled_samples(record, store, split):
+    """Confusion matrices of some regressions on one split under all candidate decisions.
+
+    Args:
+        models: By the law of class weights, the regression and its weights of the classes (K,).
+        record: Of the network beside it.
+        store: The samples.
+        split: Which of them.
+        label_set: Which of their label sets.
+    """
+    meters = {law: DecisionMeter(weights.tolist()) for law, (_, weights) in models.items()}
+    for field, label in scaled_samples(record, store, split, label_set):
         pixels = field.reshape(len(field), -1).T
-        for law, model in models.items():
+        for law, (model, _) in models.items():
             meters[law].record_batch(model(pixels), label)
     return meters
 
 
 def evaluate_baseline(
-    model: str | Path, samples: str | Path, split: str = "test"
+    model: str | Path, samples: str | Path, split: str = "test", label_set: int | None = None
 ) -> dict[str, Any]:
     """Fit the regression on the training split and score it as `evaluate` scores a network.
 
@@ -157,6 +171,7 @@ def evaluate_baseline(
         model: A run folder or its weights: the network to compare with, whose scaling is used.
         samples: Folder that `prepare_samples` made.
         split: "train", "validation" or "test".
+        label_set: As `evaluate`.
 
     Returns:
         As `evaluate`, with the law of weights and the decision shift that were best on validation.
@@ -167,16 +182,16 @@ def evaluate_baseline(
     _, record = load_model(model)
     store = SampleStore(samples)
     check_samples_fit(record, store)
-    fields, labels = training_pixels(record, store)
+    label_set = label_set_of(record, store, label_set)
+    fields, labels = training_pixels(record, store, label_set)
     num_classes = len(record.classes)
     frequencies = (torch.bincount(labels, minlength=num_classes) / len(labels)).tolist()
-    models = {
-        law: fit(fields, labels, class_weights(frequencies, law)) for law in get_args(WeightLaw)
-    }
-    found = measure(models, record, store, "validation")
+    weights = {law: class_weights(frequencies, law) for law in get_args(WeightLaw)}
+    models = {law: (fit(fields, labels, weights[law]), weights[law]) for law in weights}
+    found = measure(models, record, store, "validation", label_set)
     law = max(found, key=lambda name: found[name].matrix(found[name].best()).summary()["mean_iou"])
     candidate = found[law].best()
-    meter = measure({law: models[law]}, record, store, split)[law]
+    meter = measure({law: models[law]}, record, store, split, label_set)[law]
     return {
         "split": split,
         "num_samples": len(store.indices(split)),

@@ -1,6 +1,6 @@
 """The samples of a run: which batch each step is given, and what validation is given."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ class TrainingData:
         )
         self._settings = settings
         self._rank = world.rank
+        self._recalled: tuple[str, ...] = ()
         self._device = device
         self._train = self._split(
             "train", soft=soft, roll=settings.roll, label_set=settings.label_set
@@ -100,7 +101,11 @@ class TrainingData:
     def bad_samples(self) -> tuple[str, ...]:
         """Samples that were left out so far, a line each."""
         found = self._train.bad_samples | self._validation.bad_samples
-        return tuple(found[sample] for sample in sorted(found))
+        return tuple(sorted({*self._recalled, *found.values()}))
+
+    def recall_bad_samples(self, told: Iterable[str]) -> None:
+        """Remember those that earlier attempts left out."""
+        self._recalled = tuple(told)
 
     def _split(self, name: str, **options: Any) -> SegmentationDataset:
         """A split with this run's class weights."""

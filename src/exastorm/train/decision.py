@@ -8,6 +8,7 @@ validation split and the best one becomes part of the classifier.
 """
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import torch
@@ -21,16 +22,32 @@ cyclones by log(37) = 3.6 and rivers by log(7.6) = 2.0. Steps of 1, for the IoU 
 best, and finer ones would fit the validation split's few storms."""
 
 
-def decision_candidates(num_classes: int, tune: bool = True) -> Tensor:
+def class_shifts(inflation: float) -> list[float]:
+    """Shifts to try for a class whose logit the loss weights inflate, the smallest first.
+
+    Args:
+        inflation: By how much, nats: the log of the ratio of its weight to the first class's.
+
+    Returns:
+        `SHIFTS`; where they end above what takes the inflation back, moved down to it, with 0.
+    """
+    lower = max(0.0, math.ceil(inflation) + min(SHIFTS))
+    return sorted({0.0, *(shift - lower for shift in SHIFTS)}, key=abs)
+
+
+def decision_candidates(class_weights: Sequence[float], tune: bool = True) -> Tensor:
     """Shifts (N, K) to try; the first one is no shift.
 
     Args:
-        num_classes: K; the first class is never shifted.
+        class_weights: Loss weights that the logits were learned with (K,); the first class is never
+            shifted.
         tune: False gives only the first candidate.
     """
-    shifts = sorted(SHIFTS, key=abs) if tune else [0.0]
-    rows = [(0.0, *row) for row in itertools.product(shifts, repeat=num_classes - 1)]
-    return torch.tensor(rows)
+    first, *others = class_weights
+    # A class that never occurs has the weight 0, and no inflation.
+    ratios = [weight / first if weight > 0 and first > 0 else 1.0 for weight in others]
+    shifts = [class_shifts(math.log(ratio)) if tune else [0.0] for ratio in ratios]
+    return torch.tensor([(0.0, *row) for row in itertools.product(*shifts)])
 
 
 def largest_shifted(columns: Tensor, shift: Sequence[float]) -> Tensor:
@@ -64,12 +81,14 @@ class DecisionMeter:
         num_images: Images recorded.
     """
 
-    def __init__(self, num_classes: int, tune: bool = True) -> None:
-        self.candidates = decision_candidates(num_classes, tune)
-        num = len(self.candidates)
+    def __init__(self, class_weights: Sequence[float], tune: bool = True) -> None:
+        """Choose the candidates: see `decision_candidates`."""
+        self.candidates = decision_candidates(class_weights, tune)
+        num, num_classes = self.candidates.shape
         self.counts = torch.zeros((num, num_classes, num_classes), dtype=torch.int64)
         self.num_images = 0
         self._iou_sums = torch.zeros(num, dtype=torch.float64)
+        self._num_labeled = torch.zeros((), dtype=torch.int64)
 
     def record_batch(self, logits: Tensor, labels: Tensor) -> None:
         """Count one batch.
@@ -82,6 +101,7 @@ class DecisionMeter:
             logits, labels = logits.T[None], labels[None]
         self.counts = self.counts.to(logits.device)
         self._iou_sums = self._iou_sums.to(logits.device)
+        self._num_labeled = self._num_labeled.to(logits.device)
         for image, label in zip(logits.float().flatten(2), labels.flatten(1), strict=True):
             self._record_image(image.contiguous(), label)
 
@@ -100,7 +120,10 @@ class DecisionMeter:
             ]
         ).view(-1, num_classes + 1, num_classes)[:, :-1]
         self.counts += matrices
-        self._iou_sums += image_iou(matrices).mean(dim=1)
+        # An image without any label has no score, and is not counted as right.
+        is_labeled = (labels >= 0).any()
+        self._iou_sums += image_iou(matrices).mean(dim=1) * is_labeled
+        self._num_labeled += is_labeled
         self.num_images += 1
 
     def shift(self, candidate: int) -> tuple[float, ...]:
@@ -114,8 +137,8 @@ class DecisionMeter:
         return matrix
 
     def mean_iou_per_image(self, candidate: int) -> float:
-        """Mean over images of the mean IoU of each, under one candidate; 0 without images."""
-        return float(self._iou_sums[candidate]) / max(1, self.num_images)
+        """Mean over labeled images of the mean IoU of each, under one candidate; 0 without any."""
+        return float(self._iou_sums[candidate]) / max(1, int(self._num_labeled))
 
     def best(self, metric: str = "mean_iou") -> int:
         """The candidate of the highest score; of equals that of the smallest shift.

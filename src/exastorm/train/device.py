@@ -162,7 +162,8 @@ def compute_mode(settings: ComputeSettings, plan: ComputePlan) -> Iterator[None]
     before = (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled())
     if settings.keep_memory and plan.device.type == "cpu":
         keep_host_memory()
-    torch.set_num_threads(plan.threads_each)
+    # Workers set theirs; what the main thread does alone, it does with all.
+    torch.set_num_threads(plan.num_workers * plan.threads_each)
     if settings.deterministic:
         os.environ.setdefault(CUBLAS_WORKSPACE, ":4096:8")
         torch.use_deterministic_algorithms(True)

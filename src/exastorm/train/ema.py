@@ -51,7 +51,9 @@ class WeightAverage:
         taken = torch.ones_like(self._num_updates) if skipped is None else (~skipped).double()
         warm = (1.0 + self._num_updates) / (10.0 + self._num_updates)
         share = ((1.0 - warm.clamp(max=self.decay)) * taken).float()
-        torch._foreach_lerp_(self._average, self._weights, [share] * len(self._weights))
+        change = torch._foreach_sub(self._weights, self._average)
+        torch._foreach_mul_(change, share)
+        torch._foreach_add_(self._average, change)
         self._num_updates += taken
 
     @contextmanager

@@ -12,6 +12,7 @@ from exastorm.errors import InputError
 from exastorm.networks.dropout import seed_dropout
 from exastorm.networks.record import ModelRecord, load_model
 from exastorm.progress import ProgressBar
+from exastorm.samples.label_sets import fixed_set
 from exastorm.samples.normalize import Scaling, normalize
 from exastorm.samples.shards import SampleStore
 from exastorm.train.decision import DecisionMeter
@@ -48,8 +49,23 @@ def check_samples_fit(record: ModelRecord, store: SampleStore) -> None:
             )
 
 
+def label_set_of(record: ModelRecord, store: SampleStore, label_set: int | None) -> int:
+    """The label set to score against: the one asked for, or that of the training.
+
+    Samples with one set, on which a network of several may be tried, have only that to offer.
+
+    Raises:
+        InputError: If the samples lack the set that is asked for.
+    """
+    if label_set is None:
+        trained = fixed_set(record.training.get("settings", {}).get("label_set", 0))
+        label_set = trained if store.index.layout.num_label_sets > 1 else 0
+    store.require_label_set(label_set)
+    return label_set
+
+
 def scaled_samples(
-    record: ModelRecord, store: SampleStore, split: str
+    record: ModelRecord, store: SampleStore, split: str, label_set: int = 0
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Samples of a split, scaled as the model wants them (the store's own scaling may differ).
 
@@ -60,7 +76,7 @@ def scaled_samples(
     samples = store.indices(split)
     with ProgressBar(f"evaluate {split}", len(samples)) as bar:
         for i in samples:
-            field, label = store.read(int(i))
+            field, label = store.read(int(i), label_set)
             yield (
                 torch.from_numpy(normalize(field, scaling)),
                 torch.from_numpy(label.astype(np.int64)),
@@ -70,20 +86,29 @@ def scaled_samples(
 
 @torch.inference_mode()
 def score_network(
-    network: nn.Module, record: ModelRecord, store: SampleStore, split: str, device: torch.device
+    network: nn.Module,
+    record: ModelRecord,
+    store: SampleStore,
+    split: str,
+    device: torch.device,
+    label_set: int = 0,
 ) -> DecisionMeter:
     """Confusion matrix of a network over one split, sample by sample; its one candidate is 0."""
-    meter = DecisionMeter(len(record.classes), tune=False)
+    meter = DecisionMeter([1.0] * len(record.classes), tune=False)
     network = network.to(device).eval()
     # The paper's Tiramisu drops features in evaluation too: the same ones every time.
     seed_dropout(0)
-    for field, label in scaled_samples(record, store, split):
+    for field, label in scaled_samples(record, store, split, label_set):
         meter.record_batch(network(field[None].to(device)), label[None].to(device))
     return meter
 
 
 def evaluate(
-    model: str | Path, samples: str | Path, split: str = "test", device: str = "auto"
+    model: str | Path,
+    samples: str | Path,
+    split: str = "test",
+    device: str = "auto",
+    label_set: int | None = None,
 ) -> dict[str, Any]:
     """Score a trained network on a split of prepared samples.
 
@@ -92,10 +117,11 @@ def evaluate(
         samples: Folder that `prepare_samples` made.
         split: "train", "validation" or "test".
         device: "auto", "cpu" or "cuda".
+        label_set: Number of the label set to score against; None takes that of the training.
 
     Returns:
         What `ConfusionMatrix.summary` gives (iou by class, mean_iou, matrix, ...) with split,
-        num_samples, and mean_iou_per_image by MLPerf DeepCAM's rule; JSON-able.
+        label_set, num_samples, and mean_iou_per_image by MLPerf DeepCAM's rule; JSON-able.
 
     Raises:
         InputError: If the model or the samples can't be read, or don't fit each other.
@@ -103,9 +129,11 @@ def evaluate(
     network, record = load_model(model)
     store = SampleStore(samples)
     check_samples_fit(record, store)
-    meter = score_network(network, record, store, split, choose_device(device))
+    label_set = label_set_of(record, store, label_set)
+    meter = score_network(network, record, store, split, choose_device(device), label_set)
     return {
         "split": split,
+        "label_set": label_set,
         "num_samples": meter.num_images,
         **meter.matrix(0).summary(),
         "mean_iou_per_image": meter.mean_iou_per_image(0),

@@ -31,8 +31,8 @@ class BadSteps:
 
     Attributes:
         num_total: All whose loss or gradients were not finite.
-        num_in_a_row: Those of them up to the latest step; 0 if that one was good.
-        last_step: Number of the last of them, -1 for none.
+        num_in_a_row: The most of them that came one after the other.
+        last_step: Number of the last step of those, -1 for none.
         num_overflows: Others, skipped while the loss scale of float16 found its size.
     """
 
@@ -79,8 +79,8 @@ class Stepper:
         self._buffers = list(buffers)
         self._good_buffers = [buffer.clone() for buffer in self._buffers]
         self._branch = device.type == "cpu" if branch is None else branch
-        # num_total, num_in_a_row, last_step, num_overflows.
-        self._counts = torch.tensor([0, 0, -1, 0], device=device)
+        # num_total, those up to now in a row, num_in_a_row, last_step, num_overflows.
+        self._counts = torch.tensor([0, 0, 0, -1, 0], device=device)
 
     @property
     def rate(self) -> float:
@@ -96,12 +96,14 @@ class Stepper:
         return self.scaler.scale(loss)
 
     @torch.no_grad()
-    def step(self, loss: Tensor, step_number: int) -> None:
+    def step(self, loss: Tensor, step_number: int, empty: Tensor | None = None) -> None:
         """Change the weights by the gradients in them, unless loss or gradients are not finite.
 
         Args:
             loss: Of the batch, not scaled, a scalar on the device; the same on all ranks.
             step_number: Steps done before.
+            empty: True, as a scalar on the device, if nothing in the batch had a weight: then there
+                is nothing to learn, and the step is skipped, but not counted. None is False.
         """
         gradients = _gradients_of(self._weights)
         # The largest value finds what is not finite without squares that could overflow.
@@ -109,6 +111,8 @@ class Stepper:
         norm = torch.nn.utils.get_total_norm(gradients, order)
         self._prepare(gradients, norm)
         self._judge(loss, norm, step_number)
+        if empty is not None:
+            self.skipped = self.skipped | empty
         if not self._branch:
             self._step_on_device()
         elif not bool(self.skipped):
@@ -117,9 +121,9 @@ class Stepper:
 
     def check(self) -> BadSteps:
         """Which steps were skipped so far; waits for the device."""
-        total, in_a_row, last, overflows = self._counts.tolist()
+        total, _, longest, last, overflows = self._counts.tolist()
         return BadSteps(
-            num_total=total, num_in_a_row=in_a_row, last_step=last, num_overflows=overflows
+            num_total=total, num_in_a_row=longest, last_step=last, num_overflows=overflows
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -160,11 +164,13 @@ class Stepper:
         overflow = good_loss & ~good_gradients
         overflow = overflow & self.scaler.can_shrink()
         bad = self.skipped & ~overflow
-        total, in_a_row, last, overflows = self._counts.unbind()
+        total, in_a_row, longest, last, overflows = self._counts.unbind()
+        in_a_row = torch.where(self.skipped, in_a_row + bad, 0)
         counts = [
             total + bad,
-            torch.where(self.skipped, in_a_row + bad, 0),
-            torch.where(bad, step_number, last),
+            in_a_row,
+            torch.maximum(longest, in_a_row),
+            torch.where(bad & (in_a_row >= longest), step_number, last),
             overflows + overflow,
         ]
         self._counts.copy_(torch.stack(counts))

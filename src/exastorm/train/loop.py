@@ -35,7 +35,7 @@ from exastorm.train.schedule import rate_factor
 from exastorm.train.settings import TrainSettings
 from exastorm.train.stopping import StopRequest
 from exastorm.train.validation import validate
-from exastorm.train.workers import BatchWorkers, part_seed
+from exastorm.train.workers import BatchWorkers, cut, part_seed
 from exastorm.variables import NUM_CLASSES
 
 
@@ -97,29 +97,40 @@ class Trainer:
         self.average = None if decay is None else WeightAverage(self.network, decay)
         self.step_number, self.minutes, self.loss = 0, 0.0, torch.tensor(math.nan)
         self.best = BestModel(run / MODEL_NAME, index, settings, self.data.class_weights)
+        self._untold: list[float] = []
         self._started = time.perf_counter()
 
     def train(self, checkpoints: CheckpointStore, stop: StopRequest) -> None:
-        """Take all steps, or those until a stop is asked for; log, score and save on the way."""
+        """Take all steps, or those until a stop is asked for; log, score and save on the way.
+
+        Raises:
+            InputError: For a sample or steps that go wrong; what was done before is saved.
+        """
+        size, cost = self.data.plan.global_batch, self.tflop_per_sample()
+        with RunLog(self.run, size, self.step_number, cost) as log, self.workers:
+            log.record_steps(self._untold)
+            try:
+                self._take_steps(log, checkpoints, stop)
+            except InputError:
+                checkpoints.save(self.state_dict(log), self.step_number)
+                raise
+
+    def _take_steps(self, log: RunLog, checkpoints: CheckpointStore, stop: StopRequest) -> None:
+        """The steps of `train`."""
         settings = self.settings
-        with (
-            RunLog(
-                self.run, self.data.plan.global_batch, self.step_number, self.tflop_per_sample()
-            ) as log,
-            ProgressBar("train", settings.num_steps) as bar,
-            self.workers,
-        ):
+        with ProgressBar("train", settings.num_steps) as bar:
             bar.advance(self.step_number)
             for batch in self.data.batches(self.step_number):
                 log.record_step(self.step(batch))
-                ends = self.is_over() or stop.requested is not None
-                if ends or self.step_number % settings.log_interval == 0:
+                # Asked once: the clock may run out at any moment.
+                over = self.progress() >= 1.0
+                if over or self.step_number % settings.log_interval == 0:
                     self.write_steps(log)
-                if self.is_over() or self.step_number % settings.validation.interval == 0:
+                if over or self.step_number % settings.validation.interval == 0:
                     log.write_validation(self.step_number, self.minutes_now(), self.validate())
-                ends = self.is_over() or stop.requested is not None
+                ends = over or self.best.reached_target or stop.requested is not None
                 if ends or checkpoints.is_due(self.step_number):
-                    checkpoints.save(self.state_dict(), self.step_number)
+                    checkpoints.save(self.state_dict(log), self.step_number)
                 bar.advance(note=log.note)
                 if ends:
                     return
@@ -128,7 +139,7 @@ class Trainer:
         """Update the weights by one batch; returns its loss."""
         self.set_learning_rate()
         self.loss = self.learn(batch)
-        self.stepper.step(self.loss, self.step_number)
+        self.stepper.step(self.loss, self.step_number, batch.total_weight == 0)
         if self.average is not None:
             self.average.update(self.stepper.skipped)
         self.step_number += 1
@@ -156,7 +167,8 @@ class Trainer:
 
     def _score(self, settings: Any) -> dict[str, Any]:
         """Score the network as it is, and offer it as the best."""
-        scores = validate(self.network, self.data.validation_batches(), settings, self.plan)
+        batches, weights = self.data.validation_batches(), self.data.class_weights.tolist()
+        scores = validate(self.network, batches, weights, settings, self.plan)
         self.best.offer(self.network, self.step_number, scores)
         return scores
 
@@ -170,7 +182,7 @@ class Trainer:
         """Write a line about the steps since the last one, after a look at those that were bad.
 
         Raises:
-            DivergedError: If too many in a row were not finite, naming the samples of the last one.
+            DivergedError: If too many in a row were not finite, naming samples of the last one.
         """
         bad = self.stepper.check()
         log.write_steps(self.step_number, self.minutes_now(), self.stepper.rate, bad.num_total)
@@ -180,8 +192,15 @@ class Trainer:
                 f"of them step {bad.last_step + 1}; look at these samples, or lower "
                 f"optimizer.learning_rate ({self.settings.optimizer.learning_rate:g})",
                 file=self.data.store.path,
-                time=", ".join(self.data.times_of_step(bad.last_step)),
+                time=", ".join(self.bad_times(bad.last_step)),
             )
+
+    def bad_times(self, step: int) -> list[str]:
+        """Times of the samples of a step whose loss is not finite alone; of all, if none is."""
+        batch = next(self.data.batches(step))
+        times = self.data.times_of_step(step)
+        bad = [not math.isfinite(float(self.workers.loss_of(s))) for s in cut(batch, len(times))]
+        return [time for time, is_bad in zip(times, bad, strict=True) if is_bad] or times
 
     def progress(self) -> float:
         """How much of the run is over, 0 to 1: by steps or by the clock, whichever is further."""
@@ -197,7 +216,7 @@ class Trainer:
         """Time trained so far, minutes."""
         return self.minutes + (time.perf_counter() - self._started) / 60.0
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self, log: RunLog) -> dict[str, Any]:
         """All that a run needs to go on as if it had never stopped."""
         return {
             "network": self.network.state_dict(),
@@ -206,6 +225,8 @@ class Trainer:
             "step": self.step_number,
             "minutes": self.minutes_now(),
             "loss": self.loss,
+            "untold_losses": log.untold_losses(),
+            "bad_samples": self.data.bad_samples(),
             "samples": self.data.store.index.checksums,
             "best": self.best.state_dict(),
             "random_state": torch.get_rng_state(),
@@ -227,6 +248,7 @@ class Trainer:
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         self.step_number, self.minutes = state["step"], state["minutes"]
-        self.loss = state["loss"]
+        self.loss, self._untold = state["loss"], state["untold_losses"]
+        self.data.recall_bad_samples(state["bad_samples"])
         self.best.load_state_dict(state["best"])
         torch.set_rng_state(state["random_state"])

@@ -1,14 +1,16 @@
 """What a training says while it runs: JSON lines, TensorBoard events, the text beside the bar.
 
 log.jsonl has two kinds of lines: `{"step", "minutes", "loss", "learning_rate", "samples_per_s",
-"tflop_per_s", "num_bad_steps"}` every few steps, and `{"step", "minutes", "validation": {...}}` after each
-validation. A run that goes on from a checkpoint first drops the lines after it, so that every step
-is told once. Losses stay on the device until a line is written, so that no step waits for them.
+"tflop_per_s", "num_bad_steps"}` every few steps, and `{"step", "minutes", "validation": {...}}`
+after each validation. A run that goes on from a checkpoint first drops the lines after it, so that
+every step is told once. Losses stay on the device until a line is written, so that no step waits
+for them.
 """
 
 import json
 import math
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -48,6 +50,7 @@ class RunLog:
         keep_lines_until(self._path, start_step)
         self._events = SummaryWriter(str(run / EVENTS_NAME), purge_step=start_step + 1)
         self._losses: list[Tensor] = []
+        self._num_timed = 0
         self._since = time.perf_counter()
         self._score = ""
 
@@ -65,6 +68,15 @@ class RunLog:
     def record_step(self, loss: Tensor) -> None:
         """Add the loss of one step, a scalar on any device."""
         self._losses.append(loss)
+        self._num_timed += 1
+
+    def record_steps(self, losses: Iterable[float]) -> None:
+        """Add the losses of steps of an earlier attempt that no line told of."""
+        self._losses += [torch.tensor(loss) for loss in losses]
+
+    def untold_losses(self) -> list[float]:
+        """Losses of the steps since the last line; waits for the device."""
+        return [float(loss) for loss in self._losses]
 
     def write_steps(
         self, step: int, minutes: float, learning_rate: float, num_bad_steps: int = 0
@@ -80,9 +92,11 @@ class RunLog:
         if not self._losses:
             return
         # The one place where the host waits for the device.
-        losses = [x for x in torch.stack(self._losses).tolist() if math.isfinite(x)]
+        losses = [
+            x for x in torch.stack([x.cpu() for x in self._losses]).tolist() if math.isfinite(x)
+        ]
         seconds = time.perf_counter() - self._since
-        samples_per_s = len(self._losses) * self._batch_size / max(seconds, 1e-9)
+        samples_per_s = self._num_timed * self._batch_size / max(seconds, 1e-9)
         values = {
             "learning_rate": learning_rate,
             "samples_per_s": samples_per_s,
@@ -98,6 +112,7 @@ class RunLog:
             f"loss {values.get('loss', math.nan):.3f}, {values['samples_per_s']:.1f} samples/s"
             f"{self._score}"
         )
+        self._losses.clear()
         self._restart_clock()
 
     def write_validation(self, step: int, minutes: float, scores: dict[str, Any]) -> None:
@@ -114,7 +129,7 @@ class RunLog:
     def _restart_clock(self) -> None:
         """Count steps, and the time they take, from here on."""
         self._since = time.perf_counter()
-        self._losses.clear()
+        self._num_timed = 0
 
     def _write(self, line: dict[str, Any]) -> None:
         """Append one line, which is on its way to the disk when this returns."""

@@ -84,9 +84,15 @@ class LossScaler:
 
     def state_dict(self) -> dict[str, float | int]:
         """What goes into a checkpoint; waits for the device."""
-        return {"factor": float(self.factor), "num_steps": int(self._num_steps)}
+        return {
+            "enabled": self.enabled,
+            "factor": float(self.factor),
+            "num_steps": int(self._num_steps),
+        }
 
     def load_state_dict(self, state: dict[str, float | int]) -> None:
-        """Go on from a checkpoint."""
+        """Go on from a checkpoint; the scale of another precision says nothing about this one."""
+        if not (self.enabled and state["enabled"]):
+            return
         self.factor.fill_(state["factor"])
         self._num_steps.fill_(int(state["num_steps"]))

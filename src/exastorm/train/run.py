@@ -18,7 +18,7 @@ from exastorm.train.summary import TrainSummary
 def train(
     samples: str | Path | None,
     run: str | Path,
-    settings: TrainSettings,
+    settings: TrainSettings | None,
     world: World | None = None,
     resume: bool = False,
 ) -> TrainSummary:
@@ -31,7 +31,7 @@ def train(
     Args:
         samples: Folder that `prepare_samples` made; with `resume` None means that of the run.
         run: Folder to make, or with `resume` the one to go on in.
-        settings: How to train; with `resume` the defaults, or those of the run.
+        settings: How to train; None takes the defaults, with `resume` those of the run.
         world: Where this process sits; None for one process.
         resume: Go on from the last whole checkpoint in `run`.
 
@@ -45,6 +45,7 @@ def train(
     if resume:
         settings = resume_run(run, settings)
         samples = samples_of_run(run) if samples is None else samples
+    settings = settings or TrainSettings()
     if samples is None:
         raise InputError("a new training must be given samples, got none")
     samples = Path(samples)

@@ -3,13 +3,12 @@
 import platform
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 import exastorm
-from exastorm.config import from_dict, load_settings, save_settings, to_dict
+from exastorm.config import load_settings, save_settings, to_dict
 from exastorm.errors import InputError
 from exastorm.train.checkpoint import has_checkpoint
 from exastorm.train.settings import TrainSettings
@@ -19,8 +18,9 @@ VERSION_NAME = "version.txt"
 SAMPLES_NAME = "samples.txt"
 
 MAY_CHANGE = ("compute.", "loader.", "checkpoint.", "log_interval", "max_bad_steps", "skip_bad")
-"""Beginnings of settings that a resumed run may change: what it learns does not hang on them (but
-for the rounding of another device, precision or number of threads)."""
+"""Beginnings of settings that a resumed run may change. What it learns does not hang on them, but
+for the rounding of another device, precision or number of threads, which also cuts batches into
+other parts for dropout and batch norm."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +52,13 @@ def start_run(run: Path, samples: Path, settings: TrainSettings) -> None:
     (run / SAMPLES_NAME).write_text(f"{samples.resolve()}\n", encoding="utf-8")
 
 
-def resume_run(run: Path, settings: TrainSettings) -> TrainSettings:
-    """The settings a run goes on with: its own, but for those that change no weights.
+def resume_run(run: Path, settings: TrainSettings | None) -> TrainSettings:
+    """The settings a run goes on with.
+
+    Args:
+        run: The run folder.
+        settings: Those asked for, which may differ from the run's in what `MAY_CHANGE` names; None
+            takes the run's.
 
     Raises:
         InputError: If there is nothing to resume, or a setting is given that is not the run's.
@@ -63,13 +68,14 @@ def resume_run(run: Path, settings: TrainSettings) -> TrainSettings:
             f"must be a run folder to resume, got one without {SETTINGS_NAME}", file=run
         )
     own = load_settings(RunSettings, run / SETTINGS_NAME).train
-    given, kept, default = (flat(to_dict(s)) for s in (settings, own, TrainSettings()))
-    changed = {n: given[n] for n in kept if given[n] != kept[n] and given[n] != default[n]}
-    wrong = [n for n in changed if not n.startswith(MAY_CHANGE)]
+    if settings is None:
+        return own
+    given, kept = (flat(to_dict(s)) for s in (settings, own))
+    wrong = [n for n in kept if given[n] != kept[n] and not n.startswith(MAY_CHANGE)]
     if wrong:
         pairs = ", ".join(f"{n} {kept[n]} (got {given[n]})" for n in wrong)
         raise InputError(f"a resumed run must keep its settings: {pairs}", file=run)
-    return from_dict(TrainSettings, nested(kept | changed), run / SETTINGS_NAME)
+    return settings
 
 
 def samples_of_run(run: Path) -> Path:
@@ -94,16 +100,4 @@ def flat(values: dict[str, object], prefix: str = "") -> dict[str, object]:
             result |= flat(value, f"{prefix}{name}.")
         else:
             result[prefix + name] = value
-    return result
-
-
-def nested(values: dict[str, object]) -> dict[str, object]:
-    """The reverse of `flat`."""
-    result: dict[str, Any] = {}
-    for name, value in values.items():
-        *sections, last = name.split(".")
-        inside = result
-        for section in sections:
-            inside = inside.setdefault(section, {})
-        inside[last] = value
     return result

@@ -6,19 +6,19 @@ and then averaged over images, where a class that is absent from labels and answ
 (`mean_iou_per_image`). On maps with few cyclones the second is far higher.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
 
+from exastorm.errors import InputError
 from exastorm.networks.dropout import seed_dropout
 from exastorm.samples.dataset import Batch
 from exastorm.train.decision import DecisionMeter
 from exastorm.train.device import ComputePlan
 from exastorm.train.precision import autocast
-from exastorm.variables import NUM_CLASSES
 
 Metric = Literal["mean_iou", "mean_iou_per_image"]
 
@@ -58,21 +58,29 @@ class ValidationSettings:
 
 
 def validate(
-    network: nn.Module, batches: Iterable[Batch], settings: ValidationSettings, plan: ComputePlan
+    network: nn.Module,
+    batches: Iterable[Batch],
+    class_weights: Sequence[float],
+    settings: ValidationSettings,
+    plan: ComputePlan,
 ) -> dict[str, Any]:
     """Score a network.
 
     Args:
         network: In either mode; left in the mode it was in.
         batches: The validation split.
+        class_weights: Of the loss that the network learned with (K,).
         settings: How.
         plan: Where, and in which numbers.
 
     Returns:
         mean_iou, iou by class and mean_iou_per_image with the best decision, that decision_bias,
         and mean_iou_untuned without it.
+
+    Raises:
+        InputError: If nothing in the split is labeled.
     """
-    meter = DecisionMeter(NUM_CLASSES, settings.tune_decision)
+    meter = DecisionMeter(class_weights, settings.tune_decision)
     was_training = network.training
     network.eval()
     # The paper's Tiramisu drops features in evaluation too: the same ones every time.
@@ -86,6 +94,8 @@ def validate(
     network.train(was_training)
     chosen = meter.best(settings.metric)
     summary = meter.matrix(chosen).summary()
+    if summary["mean_iou"] is None:
+        raise InputError("the validation split must have labels, got none in any of its samples")
     return {
         "mean_iou": summary["mean_iou"],
         "iou": summary["iou"],

@@ -128,6 +128,11 @@ class BatchWorkers:
             parameter.grad = gradient
         return torch.stack([loss for loss, _ in results]).sum()
 
+    @torch.no_grad()
+    def loss_of(self, batch: Batch) -> Tensor:
+        """Loss of a batch by itself, a scalar; nothing is learned."""
+        return self._loss_of(batch, batch.total_weight, len(batch.field))
+
     def num_parts(self, num_samples: int) -> int:
         """Parts that so many samples are cut into."""
         parts = min(self.num_workers, num_samples)
@@ -141,7 +146,13 @@ class BatchWorkers:
         with autocast(self._plan.device, self._plan.precision):
             logits = self._forward(part.field.contiguous(memory_format=self._plan.memory_format))
         return segmentation_loss(
-            logits, part.label, part.weight, self._loss, total_weight=total, num_samples=num_samples
+            logits,
+            part.label,
+            part.weight,
+            self._loss,
+            total_weight=total,
+            num_samples=num_samples,
+            class_weight=self._class_weights,
         )
 
 
