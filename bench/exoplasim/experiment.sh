@@ -29,8 +29,10 @@ first=$(echo "$months" | head -n $((count - 3)))
 later=$(echo "$months" | tail -n 2)
 
 $exastorm inspect $months > "$out/inspect.txt"
-$exastorm label $months --tc none --ar sc18 --out "$out/labels.nc" --json > "$out/labels.json"
-$exastorm prepare $first --labels "$out/labels.nc" --out "$out/samples" --prepare.overwrite \
+$exastorm label $first --tc none --ar sc18 --out "$out/first_labels.nc" --json \
+  > "$out/first_labels.json"
+$exastorm label $later --tc none --ar sc18 --out "$out/labels.nc" --json > "$out/labels.json"
+$exastorm prepare $first --labels "$out/first_labels.nc" --out "$out/samples" --prepare.overwrite \
   --prepare.split-fractions 0.85 0.15 0 --prepare.block-days 10 --json > "$out/samples.json"
 rm -rf "$out/run"
 $exastorm train "$out/samples" --out "$out/run" $options --json > "$out/train.json"

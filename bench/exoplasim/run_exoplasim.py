@@ -126,7 +126,8 @@ def write_file(path: Path, raw: Path, first_day: float, title: str) -> int:
         "lat": {"units": "degrees_north"},
         "lon": {"units": "degrees_east"},
     }
-    with netCDF4.Dataset(path, "w") as file:
+    part = path.with_suffix(".part")
+    with netCDF4.Dataset(part, "w") as file:
         file.setncatts({"title": title, "Conventions": "CF-1.8"})
         for name, values in axes.items():
             file.createDimension(name, len(values))
@@ -144,6 +145,7 @@ def write_file(path: Path, raw: Path, first_day: float, title: str) -> int:
             )
             variable[:] = values
             variable.units, variable.long_name = FIELDS[name]
+    part.replace(path)
     return num_times
 
 

@@ -21,6 +21,20 @@ def test_wrap_columns_brings_the_other_edge():
     assert wrap_columns(x, 0, 0).flatten().tolist() == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize(("left", "right"), [(1, 2), (0, 1), (3, 0), (4, 4), (0, 0)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_gradient_of_a_column_is_the_sum_over_its_repeats(left, right, layout):
+    x = torch.randn(2, 3, 5, 4, dtype=torch.float64).to(memory_format=layout).requires_grad_()
+    gradient = torch.randn(2, 3, 5, 4 + left + right, dtype=torch.float64)
+    gradient = gradient.contiguous(memory_format=layout)
+    wrap_columns(x, left, right).backward(gradient)
+    expected = torch.zeros(2, 3, 5, 4, dtype=torch.float64)
+    for column in range(-left, 4 + right):
+        expected[..., column % 4] += gradient[..., column + left]
+    torch.testing.assert_close(x.grad, expected, rtol=1e-14, atol=1e-14)
+    assert x.grad.is_contiguous(memory_format=layout)
+
+
 def test_wrap_columns_goes_round_more_than_once():
     x = torch.arange(3.0).reshape(1, 1, 1, 3)
     # Left of column 0 lie 2, 1, 0, 2; right of column 2 lie 0, 1, 2, 0.

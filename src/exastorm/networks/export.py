@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from exastorm.errors import InputError
 from exastorm.networks.dropout import Dropout
 from exastorm.networks.record import RECORD_KEY, ModelRecord, load_model, replace_file
+from exastorm.networks.rowwise_norm import with_rowwise_norms
 
 INPUT_NAME = "fields"
 """Name of the input, float32 (B, C, H, W)."""
@@ -123,13 +124,19 @@ def export_network(
     network, record = load_model(model)
     grid = (height or len(record.lat), width or len(record.lon))
     physical = PhysicalNetwork(network, record)
-    program = _program(physical, len(record.channels), grid)
-    text = json.dumps(dataclasses.asdict(record))
-    content = _onnx_bytes(program, text) if out.suffix == ".onnx" else _pt2_bytes(program, text)
-    run = _onnx_run(content) if out.suffix == ".onnx" else _pt2_run(content)
     fields = random_fields(record, grid)
     with torch.no_grad():
-        difference, relative = compare(run(fields), physical(fields), out)
+        expected = physical(fields)
+    text = json.dumps(dataclasses.asdict(record))
+    if out.suffix == ".onnx":
+        with_rowwise_norms(network)
+        content = _onnx_bytes(_program(physical, len(record.channels), grid), text)
+        run = _onnx_run(content)
+    else:
+        content = _pt2_bytes(_program(physical, len(record.channels), grid), text)
+        run = _pt2_run(content)
+    with torch.no_grad():
+        difference, relative = compare(run(fields), expected, out)
     replace_file(out, content)
     return ExportSummary(
         out=str(out),
