@@ -58,6 +58,9 @@ def program_file(run):
     assert (run / "model.safetensors").read_bytes() == before
     assert done.relative_difference <= 1e-4
     assert done.num_bytes == (run / "model.pt2").stat().st_size
+    # Weights and little else: not the fields that it was traced with.
+    weights = sum(p.numel() for p in load_model(run)[0].parameters())
+    assert 4 * weights < done.num_bytes < 1.1 * 4 * weights
     return run / "model.pt2"
 
 
@@ -148,7 +151,7 @@ def test_what_answers_otherwise_is_refused_and_not_written(run, tmp_path, monkey
         told = torch.export.load(io.BytesIO(content)).module()
         return lambda fields: told(fields) * 1.001
 
-    monkeypatch.setattr(export, "_pt2_run", off)
+    monkeypatch.setattr(export, "pt2_run", off)
     with pytest.raises(InputError, match=r"network's own logits.*got 0.001; nothing was written"):
         export_network(run, tmp_path / "m.pt2")
     assert list(tmp_path.iterdir()) == []

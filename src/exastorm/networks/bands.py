@@ -15,7 +15,7 @@ from torch.nn import functional
 LARGE_BYTES = 2**28
 """Inputs from this size on are convolved in bands."""
 
-BAND_BYTES = 2**26
+BAND_BYTES = 2**27
 """Input of a band: small beside the maps, large enough to keep the kernels at their rate."""
 
 

@@ -1,9 +1,9 @@
 """Group norm as runtimes elsewhere should compute it: sums over rows first, then over those.
 
-A group of the paper's grid has seven million values. A runtime that adds them up one after the other
-in single precision (ONNX Runtime 1.32 does in InstanceNormalization, to which group norm is
-translated) is off by 2e-3 of a standard deviation; in two stages of some thousand each it is off by
-3e-6, in the same time.
+A group of the paper's grid has seven million values. A runtime that adds them up one after the
+other in single precision (ONNX Runtime 1.32 does in InstanceNormalization, to which group norm is
+translated) is off by 2e-3 of a standard deviation; in two stages of some thousand each it is off
+by 3e-6, in the same time.
 """
 
 from torch import Tensor, nn
