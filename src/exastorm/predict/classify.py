@@ -1,6 +1,6 @@
 """One block of fields through a network: classes and probabilities, with gaps kept as gaps."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
@@ -8,9 +8,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from exastorm.networks.dropout import seed_dropout
-from exastorm.networks.record import ModelRecord
+from exastorm.networks.record import ModelRecord, check_names
 from exastorm.readers.schema import NO_LABEL
-from exastorm.samples.normalize import Scaling, normalize
 
 Float32Array = NDArray[np.float32]
 
@@ -22,25 +21,40 @@ def blocks(num: int, size: int) -> Iterator[slice]:
 
 
 def classify(
-    network: nn.Module, record: ModelRecord, fields: Float32Array, batch_size: int
+    network: nn.Module,
+    record: ModelRecord,
+    fields: Mapping[str, Float32Array],
+    batch_size: int,
+    units: Mapping[str, str] | None = None,
 ) -> tuple[NDArray[np.int8], Float32Array]:
     """Classes and probabilities of some snapshots.
 
     Args:
         network: In evaluation mode, on its device.
         record: Its record.
-        fields: Channels in physical units (T, C, H, W); NaN where unknown.
+        fields: Values (T, H, W) by the name of the variable; NaN where unknown.
         batch_size: Snapshots that pass through the network at once.
+        units: Units of the values by name; None takes those of the record for granted.
 
     Returns:
         Classes int8 (T, H, W), -1 where any channel is unknown, and probabilities of the storm
         classes float32 (T, K - 1, H, W), NaN there. The network itself sees the training mean
         in such a gap.
+
+    Raises:
+        InputError: For a channel that is missing, or a field on which the network was not trained.
     """
-    unknown = np.asarray(~np.isfinite(fields).all(axis=1))
-    means = np.asarray(record.mean, dtype=np.float32)[:, None, None]
-    filled = np.where(np.isfinite(fields), fields, means)
-    scaled = normalize(filled, Scaling(shift=record.shift, scale=record.scale))
+    means = dict(zip(record.channels, record.mean, strict=True))
+    check_names(fields, record.channels, "field")
+    known = {name: np.isfinite(values) for name, values in fields.items()}
+    filled = {
+        name: values
+        if known[name].all()
+        else np.where(known[name], values, np.float32(means[name]))
+        for name, values in fields.items()
+    }
+    scaled = record.stack_fields(filled, units)
+    unknown = ~np.logical_and.reduce(list(known.values()))
     device = next(network.parameters()).device
     parts = []
     with torch.inference_mode():

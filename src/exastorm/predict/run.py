@@ -101,7 +101,7 @@ def segment_archive(
         ProgressBar("segmenting", dataset.sizes["time"]) as bar,
     ):
         for steps in blocks(dataset.sizes["time"], settings.times_per_block):
-            block = _load_channels(fields, record.channels, steps)
+            block = _load_channels(fields, steps)
             class_map, probability = classify(network, record, block, settings.batch_size)
             if detour is not None:
                 class_map, probability = detour.back(class_map), detour.back(probability)
@@ -152,13 +152,15 @@ class _ClassAreas:
         return {flag: 100.0 * area / total for flag, area in self._sums.items()}
 
 
-def _load_channels(fields: xr.Dataset, channels: tuple[str, ...], steps: slice) -> Float32Array:
-    """The channels of some times in the network's order, (T, C, H, W)."""
+def _load_channels(fields: xr.Dataset, steps: slice) -> dict[str, Float32Array]:
+    """The fields of some times by name, each (T, H, W)."""
     # One compute for all channels: fields of one file share its chunks.
     block = fields.isel(time=steps).compute()
     shape = tuple(block.sizes[name] for name in ("time", "lat", "lon"))
-    arrays = [np.broadcast_to(block[name].values, shape) for name in channels]
-    return np.stack(arrays, axis=1, dtype=np.float32)
+    return {
+        str(name): np.broadcast_to(field.values, shape).astype(np.float32, copy=False)
+        for name, field in block.data_vars.items()
+    }
 
 
 def _provenance(
