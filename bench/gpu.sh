@@ -2,31 +2,110 @@
 # What the package does on one GPU, each figure beside the device's own peak in the same run.
 #
 # Needs python3 with torch and the package's core dependencies; the package itself need not be
-# installed. JSON lines go to the folder given as first argument (default: bench/results).
+# installed. JSON goes to the folder given as first argument (default: bench/results), a file for each
+# run; what fails is told, leaves its message in a file ending in .failed, and the rest goes on.
 #
 #   sh bench/gpu.sh [OUT]
+#
+# EXASTORM_BENCH_SMALL=1 runs the same lines on the CPU, small, to see that they work.
 set -eu
 cd "$(dirname "$0")/.."
 OUT=${1:-bench/results}
+SMALL=${EXASTORM_BENCH_SMALL:-}
 mkdir -p "$OUT"
 export PYTHONPATH="src${PYTHONPATH:+:$PYTHONPATH}"
+PYTHON=${PYTHON:-python3}
+failed=0
 
+# bench NAME WHAT OPTIONS...: one benchmark, its figures in OUT/NAME.json.
 bench() {
-    python3 -m exastorm.cli.main bench "$@" --json
+    name=$1
+    shift
+    if "$PYTHON" -m exastorm.cli.main bench "$@" --json > "$OUT/$name.json" 2> "$OUT/$name.failed"; then
+        rm "$OUT/$name.failed"
+        echo "done    $name"
+    else
+        rm "$OUT/$name.json"
+        failed=$((failed + 1))
+        echo "FAILED  $name: $(tail -n 1 "$OUT/$name.failed")"
+    fi
 }
 
-# Labels are made on the host: rule sets beside reading the bytes alone.
-bench labels > "$OUT/labels.json"
+if [ "$SMALL" ]; then
+    DEVICE="--step.compute.device cpu --step.num-steps 1 --step.num-rounds 1 --step.num-warmups 1"
+    GRID="--step.height 32 --step.width 64"
+    PRESET=compact
+    PRECISIONS="float32"
+    BATCHES="2"
+    COMPILED=""
+    LAYOUTS="channels_last"
+else
+    DEVICE="--step.compute.device cuda --step.num-steps 10"
+    GRID="--step.height 768 --step.width 1152"
+    PRESET=full
+    BATCHES="1 2 4"
+    PRECISIONS="float32 bfloat16 float16"
+    COMPILED="off on cuda_graphs"
+    LAYOUTS="contiguous channels_last"
+    # Labels are made on the host: rule sets beside reading the bytes alone.
+    bench labels labels
+fi
 
-# A training step of the compact network: the paper's grid and a quarter of it, in both precisions.
-for grid in "768 1152" "192 288"; do
-    set -- $grid
-    for precision in float32 bfloat16; do
-        for batch_size in 1 4; do
-            bench step --step.device cuda --step.height "$1" --step.width "$2" \
-                --step.precision "$precision" --step.channels-last \
-                --step.batch-size "$batch_size" --step.num-steps 20 \
-                > "$OUT/step-$1x$2-$precision-$batch_size.json"
+# step NAME OPTIONS...: one training step.
+step() {
+    name=$1
+    shift
+    # shellcheck disable=SC2086
+    bench "step-$name" step $DEVICE $GRID --step.network.preset $PRESET "$@"
+}
+
+# Both networks in both variants and three precisions, as the paper's table has them; samples/s, TF/s,
+# shares of the measured peaks, and memory are in each file.
+for network in deeplabv3plus tiramisu; do
+    for variant in modern paper; do
+        for precision in $PRECISIONS; do
+            step "$network-$variant-$precision" --step.network.name "$network" \
+                --step.network.variant "$variant" --step.compute.precision "$precision"
         done
     done
 done
+
+# What each choice brings, on the modern networks in bfloat16: batch, compilation, layout, memory.
+for network in deeplabv3plus tiramisu; do
+    for batch in $BATCHES; do
+        step "$network-batch$batch" --step.network.name "$network" --step.batch-size "$batch" \
+            --step.compute.precision bfloat16
+    done
+    for compiled in $COMPILED; do
+        step "$network-compile-$compiled" --step.network.name "$network" \
+            --step.compute.precision bfloat16 --step.compute.compile "$compiled"
+    done
+    for layout in $LAYOUTS; do
+        step "$network-$layout" --step.network.name "$network" --step.compute.precision bfloat16 \
+            --step.compute.memory-format "$layout"
+    done
+    step "$network-recompute" --step.network.name "$network" --step.compute.precision bfloat16 \
+        --step.compute.recompute
+    step "$network-float32-without-tf32" --step.network.name "$network" \
+        --step.compute.no-tensor-float32
+    step "$network-batchnorm" --step.network.name "$network" --step.network.norm batch \
+        --step.compute.precision bfloat16
+done
+
+"$PYTHON" - "$OUT" <<'TABLE'
+"""One line a run: what was asked of it and what it did."""
+import json
+import sys
+from pathlib import Path
+
+print(f"{'run':<40} {'samples/s':>9} {'TF/s':>8} {'of conv. peak':>13} {'memory MB':>10}")
+for path in sorted(Path(sys.argv[1]).glob("step-*.json")):
+    f = json.loads(path.read_text())
+    share = next((v for k, v in f.items() if k.startswith("share_of_convolution")), float("nan"))
+    print(
+        f"{path.stem[5:]:<40} {f['samples_per_s']:>9.3g} {f['tflop_per_s']:>8.3g} {share:>13.2f}"
+        f" {f['peak_memory_mb']:>10.0f}"
+    )
+TABLE
+echo "$failed failed"
+[ "$failed" -eq 0 ]

@@ -22,7 +22,7 @@ def test_bands_have_the_gradients_of_the_whole(monkeypatch, columns, kernel_size
     monkeypatch.setattr(bands, "BAND_BYTES", 8 * 2 * 3 * wrapped * band_rows)
     in_bands = layer(x)
     assert "Bands" in type(in_bands.grad_fn).__name__
-    assert torch.equal(in_bands, whole)
+    torch.testing.assert_close(in_bands, whole, rtol=1e-12, atol=1e-12)
     for mine, other in zip(torch.autograd.grad(in_bands, wanted, gradient), expected, strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-12, atol=1e-12)
 
@@ -52,14 +52,14 @@ def test_other_convolutions_stay_whole(monkeypatch, options):
 
 
 def test_bands_are_for_training_with_large_maps_in_single_precision():
-    x = torch.empty(1, 1, 2**13, 2**13, device="cpu")  # 2^28 bytes, never touched
+    x = torch.empty(1, 1, 2**12, 2**12)  # 2^26 bytes, never touched
     assert bands.takes_bands(x)
     assert not bands.takes_bands(x[..., 1:])
     with torch.no_grad():
         assert not bands.takes_bands(x)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert not bands.takes_bands(x)
-    assert not bands.takes_bands(torch.empty(1, 1, 2**13, 2**13, device="meta"))
+    assert not bands.takes_bands(torch.empty(1, 1, 2**12, 2**12, device="meta"))
 
 
 def test_one_point_kernels_are_the_same_sum_on_one_thread():

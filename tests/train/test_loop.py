@@ -365,6 +365,35 @@ def test_a_run_must_say_where_its_samples_are(short_run, tmp_path):
         train(None, tmp_path / "new", SHORT, World.single())
 
 
+def test_settings_that_were_lost_or_changed_are_not_gone_on_with(short_run, tmp_path):
+    run = tmp_path / "r"
+    shutil.copytree(short_run[0], run)
+    (run / "settings.yaml").write_text("")
+    with pytest.raises(InputError, match=r"settings.yaml: must hold the settings of the run"):
+        train(None, run, None, World.single(), resume=True)
+    (run / "settings.yaml").write_text("train: {batch_size: 3}")
+    with pytest.raises(
+        InputError, match=r"must keep its settings: batch_size 4 .got 3., .*seed|num"
+    ):
+        train(None, run, None, World.single(), resume=True)
+
+
+def test_best_weights_that_are_gone_are_replaced_and_told(short_run, tmp_path):
+    run = tmp_path / "r"
+    shutil.copytree(short_run[0], run)
+    (run / "model.safetensors").unlink()
+    with pytest.warns(UserWarning, match="the best weights so far are lost: .*no such model file"):
+        summary = train(None, run, None, World.single(), resume=True)
+    assert summary.best_step == 6
+    assert load_model(run)[1].training["step"] == 6
+
+
+def test_a_run_has_a_folder_of_its_own(samples):
+    for run in (samples, samples / "run"):
+        with pytest.raises(InputError, match="a run must have a folder of its own"):
+            train(samples, run, SHORT, World.single())
+
+
 def test_other_samples_are_not_gone_on_with(short_run, tmp_path):
     shutil.copytree(short_run[0], tmp_path / "r")
     others = make_samples(tmp_path / "s", seed=5)

@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+import warnings
 from importlib import import_module
 from pathlib import Path
 
@@ -78,6 +79,17 @@ def error_text(error: Exception) -> str:
     return str(error)
 
 
+def warning_text(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
+    """What a warning says, in one line, without the place in the code."""
+    return f"exastorm: warning: {' '.join(str(message).split())}\n"
+
+
 def _drop_output() -> None:
     """Send what is still to be printed nowhere, so that the end of Python does not fail on it."""
     with Path(os.devnull).open("w") as nowhere:
@@ -92,6 +104,7 @@ def main(argv: list[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A locale without "²" gets "?" for it, rather than nothing at all.
         sys.stdout.reconfigure(errors="replace")
+    warnings.formatwarning = warning_text
     try:
         run(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()

@@ -19,6 +19,9 @@ GRID = (768, 1152)
 NUM_CHANNELS = 16
 """Fields in one of the paper's samples."""
 
+MAX_POINTS = 1e10
+"""Far beyond any grid; sizes of tensors must fit 63 bits."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Operations(Command):
@@ -70,6 +73,10 @@ class Operations(Command):
             if value is not None and value < 1:
                 raise InputError(f"--{name} must be at least 1, got {value}")
         settings, num_channels, num_classes, height, width = self.what()
+        if height * width > MAX_POINTS:
+            raise InputError(
+                f"height x width must be at most {MAX_POINTS:.0e} points, got {height} x {width}"
+            )
         table = count_network(settings, num_channels, num_classes, height, width)
         sample = f"{num_channels} x {height} x {width}"
         figures = {

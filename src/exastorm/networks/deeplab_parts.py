@@ -77,17 +77,19 @@ class Unit(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, num_in, H, W) to output (B, 4 width, H / stride, W / stride).
 
-        Also returns the first 1x1 convolution's output (B, width, H, W), for the low-level skip.
+        Also returns the first 1x1 convolution's output (B, width, H, W), before its norm, for the
+        low-level skip.
         """
+        convolution, normalize = _halves(self.reduce)
         if self.project is None:
-            convolution, normalize = _halves(self.reduce)
-            begun = before_convolution(lambda x: convolution(self.activate(x)), x)
-            shortcut, reduced = x, normalize(begun)
+            reduced = before_convolution(lambda x: convolution(self.activate(x)), x)
+            shortcut = x
         else:
             active = self.activate(x)
-            shortcut, reduced = self.project(active), self.reduce(active)
+            reduced, shortcut = convolution(active), self.project(active)
+        spatial = before_convolution(lambda x: self.spatial(normalize(x)), reduced)
         shortcut = shortcut[..., :: self.stride, :: self.stride]
-        return shortcut + self.expand(self.spatial(reduced)), reduced
+        return shortcut + before_convolution(self.expand, spatial), reduced
 
 
 class Encoder(nn.Module):
@@ -127,10 +129,16 @@ class Encoder(nn.Module):
 
     def _begin(self, fields: Tensor) -> tuple[Tensor, Tensor]:
         """Fields to the output of the first block, and the low-level features in it."""
-        return self._run_block(pool(self.root(fields), wraps=self.wraps), 0)
+        x, reduced = self._run_block(pool(self.root(fields), wraps=self.wraps), 0)
+        units = self.blocks[0]
+        assert isinstance(units, nn.ModuleList)
+        last = units[-1]
+        assert isinstance(last, Unit)
+        _, normalize = _halves(last.reduce)
+        return x, normalize(reduced)
 
     def _run_block(self, x: Tensor, block: int) -> tuple[Tensor, Tensor]:
-        """Output of a block, and what its last unit reduced."""
+        """Output of a block, and what its last unit reduced, before its norm."""
         units = self.blocks[block]
         assert isinstance(units, nn.ModuleList)
         reduced = x

@@ -168,13 +168,20 @@ def replace_file(path: Path, content: bytes) -> None:
     """Write a file so that at any moment it is the old one or the new one, never half of it.
 
     The bytes go to a neighbor, to the disk, and then take the name in one step.
+
+    Raises:
+        InputError: If it cannot be written; then there is no neighbor left.
     """
     neighbor = path.with_name(path.name + ".partial")
-    with neighbor.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    neighbor.replace(path)
+    try:
+        with neighbor.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        neighbor.replace(path)
+    except OSError as error:
+        neighbor.unlink(missing_ok=True)
+        raise InputError(f"cannot be written ({error.strerror})", file=path) from error
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

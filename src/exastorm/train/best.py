@@ -1,6 +1,7 @@
 """The best weights so far: scored on the validation split, kept in the model file of the run."""
 
 import copy
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,9 @@ from torch import Tensor
 
 import exastorm
 from exastorm.config import to_dict
+from exastorm.errors import InputError
 from exastorm.networks.network import SegmentationNetwork
-from exastorm.networks.record import ModelRecord, save_model
+from exastorm.networks.record import ModelRecord, load_model, save_model
 from exastorm.samples.index import SampleIndex
 from exastorm.train.settings import TrainSettings
 from exastorm.variables import CLASSES
@@ -109,7 +111,17 @@ class BestModel:
         return {"step": self.step, "score": self.score, "mean_iou": self.mean_iou, "iou": self.iou}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to a state of before."""
+        """Go back to a state of before.
+
+        Where the file of the best weights is gone or damaged they are forgotten, with a warning.
+        """
+        if state["step"] < 0:
+            return
+        try:
+            load_model(self._path)
+        except InputError as error:
+            warnings.warn(f"the best weights so far are lost: {error}", stacklevel=2)
+            return
         self.step, self.score = state["step"], state["score"]
         self.mean_iou, self.iou = state["mean_iou"], state["iou"]
 

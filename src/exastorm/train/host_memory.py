@@ -16,6 +16,9 @@ MMAP_MAX = -4
 TRIM_THRESHOLD = -1
 """mallopt(3): free bytes at the top of the heap that are given back; -1 never gives any."""
 
+ARENA_MAX = -8
+"""mallopt(3): heaps of the process; with more than one, a thread's own can't hold large blocks."""
+
 LARGE_PAGES = "THP_MEM_ALLOC_ENABLE"
 """Torch asks for large pages where this is 1 when its first tensor is made (c10, alloc_cpu.cpp)."""
 
@@ -34,4 +37,6 @@ def keep_host_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
-    return all([mallopt(MMAP_MAX, 0) == 1, mallopt(TRIM_THRESHOLD, -1) == 1])
+    choices = ((MMAP_MAX, 0), (TRIM_THRESHOLD, -1), (ARENA_MAX, 1))
+    taken = [mallopt(parameter, value) for parameter, value in choices]
+    return all(answer == 1 for answer in taken)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from exastorm.config import to_dict
 from exastorm.errors import InputError
 from exastorm.networks.build import build_network
 from exastorm.networks.network import SegmentationNetwork
@@ -31,6 +32,7 @@ from exastorm.train.guard import DivergedError, Stepper
 from exastorm.train.meter import RunLog
 from exastorm.train.optimizer import build_optimizer
 from exastorm.train.precision import LossScaler
+from exastorm.train.run_folder import check_same_settings
 from exastorm.train.schedule import rate_factor
 from exastorm.train.settings import TrainSettings
 from exastorm.train.stopping import StopRequest
@@ -228,6 +230,7 @@ class Trainer:
             "untold_losses": log.untold_losses(),
             "bad_samples": self.data.bad_samples(),
             "samples": self.data.store.index.checksums,
+            "settings": to_dict(self.settings),
             "best": self.best.state_dict(),
             "random_state": torch.get_rng_state(),
         }
@@ -236,8 +239,9 @@ class Trainer:
         """Go back to where a checkpoint was written.
 
         Raises:
-            InputError: If the run began with other samples.
+            InputError: If the run began with other samples or settings.
         """
+        check_same_settings(to_dict(self.settings), state["settings"], self.run)
         if state["samples"] != self.data.store.index.checksums:
             raise InputError(
                 f"a resumed run must keep its samples, got others in {self.data.store.path}",

@@ -42,13 +42,7 @@ def train(
     run, world = Path(run), world or World.single()
     if world.num_ranks > 1:
         raise InputError(f"training must be in one process, got num_ranks {world.num_ranks}")
-    if resume:
-        settings = resume_run(run, settings)
-        samples = samples_of_run(run) if samples is None else samples
-    settings = settings or TrainSettings()
-    if samples is None:
-        raise InputError("a new training must be given samples, got none")
-    samples = Path(samples)
+    samples, settings = _what_to_train(samples, run, settings, resume)
     one_worker = settings.network.norm == "batch"
     plan = plan_compute(settings.compute, settings.batch_size, one_worker=one_worker)
     with compute_mode(settings.compute, plan), StopRequest() as stop:
@@ -61,7 +55,29 @@ def train(
                 trainer.load_state_dict(checkpoints.load()[0])
             if not trainer.is_over():
                 trainer.train(checkpoints, stop)
+            elif trainer.best.step < 0:
+                # The file of the best weights was lost: the last ones take its place.
+                trainer.validate()
     return summary_of(trainer, stop.requested)
+
+
+def _what_to_train(
+    samples: str | Path | None, run: Path, settings: TrainSettings | None, resume: bool
+) -> tuple[Path, TrainSettings]:
+    """Samples and settings of a new or resumed run.
+
+    Raises:
+        InputError: If there are none, or they are not the run's.
+    """
+    if resume:
+        settings = resume_run(run, settings)
+        samples = samples_of_run(run) if samples is None else samples
+    if samples is None:
+        raise InputError("a new training must be given samples, got none")
+    samples = Path(samples)
+    if samples.resolve() in (run.resolve(), *run.resolve().parents):
+        raise InputError("a run must have a folder of its own, got one in its samples", file=run)
+    return samples, settings or TrainSettings()
 
 
 def summary_of(trainer: Trainer, signal: str | None) -> TrainSummary:

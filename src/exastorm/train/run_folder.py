@@ -3,13 +3,16 @@
 import platform
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+import yaml
 
 import exastorm
-from exastorm.config import load_settings, save_settings, to_dict
+from exastorm.config import load_settings, read_yaml, to_dict
 from exastorm.errors import InputError
+from exastorm.networks.record import replace_file
 from exastorm.train.checkpoint import has_checkpoint
 from exastorm.train.settings import TrainSettings
 
@@ -37,9 +40,11 @@ def start_run(run: Path, samples: Path, settings: TrainSettings) -> None:
         InputError: If the folder holds a run that can be resumed.
     """
     if has_checkpoint(run):
-        raise InputError(f"holds a run already; go on with --resume {run}, or take another folder")
+        told = f"holds a run already; go on with --resume {run}, or take another folder"
+        raise InputError(told, file=run)
     run.mkdir(parents=True, exist_ok=True)
-    save_settings(RunSettings(train=settings), run / SETTINGS_NAME)
+    text = yaml.safe_dump(to_dict(RunSettings(train=settings)), sort_keys=False)
+    replace_file(run / SETTINGS_NAME, text.encode())
     versions = {
         "exastorm": exastorm.__version__,
         "torch": torch.__version__,
@@ -67,15 +72,27 @@ def resume_run(run: Path, settings: TrainSettings | None) -> TrainSettings:
         raise InputError(
             f"must be a run folder to resume, got one without {SETTINGS_NAME}", file=run
         )
+    if "train" not in read_yaml(run / SETTINGS_NAME):
+        raise InputError("must hold the settings of the run, got none", file=run / SETTINGS_NAME)
     own = load_settings(RunSettings, run / SETTINGS_NAME).train
     if settings is None:
         return own
-    given, kept = (flat(to_dict(s)) for s in (settings, own))
-    wrong = [n for n in kept if given[n] != kept[n] and not n.startswith(MAY_CHANGE)]
-    if wrong:
-        pairs = ", ".join(f"{n} {kept[n]} (got {given[n]})" for n in wrong)
-        raise InputError(f"a resumed run must keep its settings: {pairs}", file=run)
+    check_same_settings(to_dict(settings), to_dict(own), run)
     return settings
+
+
+def check_same_settings(given: dict[str, Any], kept: dict[str, Any], run: Path) -> None:
+    """Refuse settings that are not those a run began with, but for what may change.
+
+    Raises:
+        InputError: Naming what differs.
+    """
+    given, kept = flat(given), flat(kept)
+    names = [n for n in {**kept, **given} if not n.startswith(MAY_CHANGE)]
+    wrong = [n for n in names if given.get(n) != kept.get(n)]
+    if wrong:
+        pairs = ", ".join(f"{n} {kept.get(n)} (got {given.get(n)})" for n in wrong)
+        raise InputError(f"a resumed run must keep its settings: {pairs}", file=run)
 
 
 def samples_of_run(run: Path) -> Path:

@@ -1,5 +1,6 @@
 """What a training came to, as figures and as one line."""
 
+import shlex
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -49,10 +50,13 @@ class TrainSummary:
         if self.bad_samples:
             done += f" ({len(self.bad_samples)} samples left out)"
         if self.stopped_by is not None:
-            again = f"resume with: exastorm train --resume {self.run}"
+            again = f"resume with: exastorm train --resume {shlex.quote(self.run)}"
             return f"{done}; stopped by {self.stopped_by}, nothing is lost; {again}"
         why = "target reached; " if self.reached_target else ""
+        num_scored = sum(iou is not None for iou in self.best_iou.values())
+        of = f" (over {num_scored} of {len(self.best_iou)} classes; the others are in neither map)"
+        of = of if num_scored < len(self.best_iou) else ""
         return (
-            f"{done}; {why}best mean IoU on validation {self.best_mean_iou:.3f} "
-            f"at step {self.best_step}: {self.model}"
+            f"{done}; {why}best mean IoU on validation {self.best_mean_iou:.3f}"
+            f"{of} at step {self.best_step}: {self.model}"
         )
