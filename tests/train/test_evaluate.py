@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from exastorm.train.schedule import ScheduleSettings
 from tests.train.conftest import NUM_LAT, NUM_LON, make_samples
 
 from exastorm.errors import InputError
@@ -18,6 +17,7 @@ from exastorm.train.baseline import evaluate_baseline, fit
 from exastorm.train.device import ComputeSettings
 from exastorm.train.evaluate import evaluate
 from exastorm.train.run import train
+from exastorm.train.schedule import ScheduleSettings
 from exastorm.train.settings import TrainSettings
 from exastorm.train.validation import ValidationSettings
 
