@@ -138,7 +138,7 @@ def test_benchmarks_run_and_give_figures(capsys, tmp_path):
     small = ["--step.height", "32", "--step.width", "48", "--step.num-steps", "1"]
     code, out, _ = run(capsys, "bench", "step", *small)
     assert code == 0
-    assert "TF/s" in out
+    assert "FLOP/s" in out
     code, _, err = run(capsys, "bench", "stp")
     assert code == 2
     assert "did you mean 'step'" in err
