@@ -18,13 +18,28 @@ def test_bands_have_the_gradients_of_the_whole(monkeypatch, columns, kernel_size
     whole = layer(x)
     expected = torch.autograd.grad(whole, wanted, gradient)
     monkeypatch.setattr(bands, "LARGE_BYTES", 0)
-    wrapped = 8 + (2 * (kernel_size // 2) if columns == "wrap" else 0)
-    monkeypatch.setattr(bands, "BAND_BYTES", 8 * 2 * 3 * wrapped * band_rows)
+    monkeypatch.setattr(bands, "BAND_BYTES", 8 * 2 * 3 * 8 * band_rows)
     in_bands = layer(x)
     assert "Bands" in type(in_bands.grad_fn).__name__
     torch.testing.assert_close(in_bands, whole, rtol=1e-12, atol=1e-12)
     for mine, other in zip(torch.autograd.grad(in_bands, wanted, gradient), expected, strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("large_bytes", [0, 2**26])
+def test_several_maps_are_those_joined(monkeypatch, large_bytes):
+    monkeypatch.setattr(bands, "LARGE_BYTES", large_bytes)
+    monkeypatch.setattr(bands, "BAND_BYTES", 8 * 5 * 6 * 2)
+    layer = Convolution(5, 4).double()
+    sizes = [(1, 3, 7, 6), (1, 2, 7, 6)]
+    maps = [torch.randn(size, dtype=torch.float64, requires_grad=True) for size in sizes]
+    joined = torch.cat(maps, dim=1).detach().requires_grad_()
+    expected = layer(joined)
+    (whole,) = torch.autograd.grad(expected.square().sum(), joined)
+    result = layer(*maps)
+    torch.testing.assert_close(result, expected, rtol=1e-12, atol=1e-12)
+    parts = torch.autograd.grad(result.square().sum(), maps)
+    torch.testing.assert_close(torch.cat(parts, dim=1), whole, rtol=1e-12, atol=1e-12)
 
 
 def test_only_what_is_wanted_is_computed(monkeypatch):
@@ -53,13 +68,13 @@ def test_other_convolutions_stay_whole(monkeypatch, options):
 
 def test_bands_are_for_training_with_large_maps_in_single_precision():
     x = torch.empty(1, 1, 2**12, 2**12)  # 2^26 bytes, never touched
-    assert bands.takes_bands(x)
-    assert not bands.takes_bands(x[..., 1:])
+    assert bands.takes_bands([x])
+    assert not bands.takes_bands([x[..., 1:]])
     with torch.no_grad():
-        assert not bands.takes_bands(x)
+        assert not bands.takes_bands([x])
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert not bands.takes_bands(x)
-    assert not bands.takes_bands(torch.empty(1, 1, 2**12, 2**12, device="meta"))
+        assert not bands.takes_bands([x])
+    assert not bands.takes_bands([torch.empty(1, 1, 2**12, 2**12, device="meta")])
 
 
 def test_one_point_kernels_are_the_same_sum_on_one_thread():

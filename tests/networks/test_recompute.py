@@ -26,6 +26,7 @@ def test_cheap_activations_computed_again_change_nothing(monkeypatch, variant, n
     for name, buffer in network.named_buffers():
         buffer.copy_(buffers[name])
     monkeypatch.setattr(recompute, "LARGE_BYTES", 0)
+    monkeypatch.setattr(recompute, "LARGE_CHANNELS", 0)
     logits_again, again = gradients(network, fields)
     assert torch.equal(logits, logits_again)
     assert all(torch.equal(a, b) for a, b in zip(kept, again, strict=True))
@@ -34,12 +35,13 @@ def test_cheap_activations_computed_again_change_nothing(monkeypatch, variant, n
 
 
 def in_bands(x, weight):
-    return bands.convolve_in_bands(x, weight, None, (0, 0))
+    return bands.convolve_in_bands([x], weight, None, (0, 0))
 
 
 @pytest.mark.parametrize("convolve", [functional.conv2d, in_bands])
 def test_the_convolution_itself_is_not_done_again(monkeypatch, convolve):
     monkeypatch.setattr(recompute, "LARGE_BYTES", 0)
+    monkeypatch.setattr(recompute, "LARGE_CHANNELS", 0)
     weight = torch.randn(4, 3, 1, 3, requires_grad=True)
     activations = []
 
@@ -75,11 +77,16 @@ def test_large_maps_are_not_kept_for_cheap_operations(monkeypatch):
     def stage(x):
         return functional.conv2d(functional.silu(x), weight)
 
+    monkeypatch.setattr(recompute, "LARGE_CHANNELS", 4)
     monkeypatch.setattr(recompute, "LARGE_BYTES", 65_537)
     small, _ = kept_bytes(lambda: recompute.before_convolution(stage, x))
     assert small >= 2 * 65_536
     monkeypatch.setattr(recompute, "LARGE_BYTES", 65_536)
     large, _ = kept_bytes(lambda: recompute.before_convolution(stage, x))
     assert large < 2 * 65_536
+    monkeypatch.setattr(recompute, "LARGE_CHANNELS", 5)
+    narrow, _ = kept_bytes(lambda: recompute.before_convolution(stage, x))
+    assert narrow == small
+    monkeypatch.setattr(recompute, "LARGE_CHANNELS", 4)
     with torch.no_grad():
         assert recompute.before_convolution(stage, x).grad_fn is None

@@ -242,9 +242,7 @@ class Decoder(nn.Module):
         _, normalize = _halves(self.to_whole)
         _, normalize_skip = _halves(self.skip[1])
         join, _ = _halves(self.head[0])
-        return before_convolution(
-            lambda x, skip: join(torch.cat([normalize(x), normalize_skip(skip)], dim=1)), x, skip
-        )
+        return before_convolution(lambda x, skip: join(normalize(x), normalize_skip(skip)), x, skip)
 
     def _finish(self, x: Tensor) -> Tensor:
         """The last large convolution, without norm."""

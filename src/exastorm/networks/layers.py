@@ -127,20 +127,25 @@ class Convolution(nn.Conv2d):
             dilation=dilation,
             bias=bias,
         )
-        self.zero_rows_columns = (self.reach, self.reach if columns == "zero" else 0)
-        self.num_wrapped = self.reach if columns == "wrap" else 0
+        # On each side columns of the other side of the globe, and of zeros.
+        self._beyond = (self.reach * (columns == "wrap"), self.reach * (columns == "zero"))
         self._may_take_bands = stride == dilation == 1 and kernel_size > 1
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, num_in, H, W) to (B, num_out, H / stride, W / stride)."""
-        if self.num_wrapped:
-            x = wrap_columns(x, self.num_wrapped, self.num_wrapped)
+    def forward(self, *maps: Tensor) -> Tensor:
+        """(B, num_in, H, W) to (B, num_out, H / stride, W / stride).
+
+        Several maps are joined along their channels.
+        """
+        if self._may_take_bands and takes_bands(maps):
+            return convolve_in_bands(maps, self.weight, self.bias, self._beyond)
+        x = maps[0] if len(maps) == 1 else torch.cat(maps, dim=1)
+        num_wrapped, _ = self._beyond
+        if num_wrapped:
+            x = wrap_columns(x, num_wrapped, num_wrapped)
         if self.kernel_size == (1, 1) and _is_eager_float32_on_cpu(x):
             # A single point has no dilation; but with one, torch takes oneDNN also on one thread:
             # twice as fast there as its own 1x1 convolution, both ways (torch 2.13).
             return functional.conv2d(x, self.weight, self.bias, self.stride, dilation=2)
-        if self._may_take_bands and takes_bands(x):
-            return convolve_in_bands(x, self.weight, self.bias, self.zero_rows_columns)
         return super().forward(x)
 
 

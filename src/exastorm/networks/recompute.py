@@ -6,7 +6,7 @@ same maps that takes twenty times as long; its input is then the one tensor of s
 Masks of dropout and statistics of batch norms are those of the first time.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeVar
 
@@ -19,9 +19,10 @@ from exastorm.networks.style import repeating
 
 T = TypeVar("T")
 
-LARGE_BYTES = 2**26
-"""Maps from this size on are not kept for the sake of a cheap operation: at full resolution of the
-paper's grid those of 19 channels or more. Below, bookkeeping is not worth the memory."""
+LARGE_BYTES, LARGE_CHANNELS = 2**23, 64
+"""Maps from this size on are not kept for the sake of a cheap operation. With fewer channels, norm
+and activation are no longer cheap beside a convolution (16 channels: 4 % of a training step), and
+smaller maps are not worth the bookkeeping."""
 
 
 def again(stage: Callable[..., T], *inputs: Any) -> T:
@@ -54,12 +55,19 @@ def before_convolution(stage: Callable[..., Tensor], *maps: Tensor) -> Tensor:
         maps: Its inputs (B, C, H, W).
     """
     keeps = torch.compiler.is_compiling() or not torch.is_grad_enabled()
-    if keeps or sum(x.numel() * x.itemsize for x in maps) < LARGE_BYTES:
+    if keeps or not _are_large(maps):
         return stage(*maps)
     result: Tensor = checkpoint(
         stage, *maps, use_reentrant=False, preserve_rng_state=False, context_fn=_contexts
     )
     return result
+
+
+def _are_large(maps: Sequence[Tensor]) -> bool:
+    """Whether maps are worth computing again what is cheap to compute from them."""
+    num_channels = sum(x.shape[1] for x in maps)
+    num_bytes = sum(x.numel() * x.itemsize for x in maps)
+    return num_channels >= LARGE_CHANNELS and num_bytes >= LARGE_BYTES
 
 
 @contextmanager

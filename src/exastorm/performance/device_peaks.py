@@ -49,9 +49,9 @@ def biggest_convolution(network: nn.Module, table: OperationTable) -> BiggestCon
         if isinstance(layer, nn.Conv2d) and layer.stride == (1, 1):
             found.append((row.forward_operations, row, layer))
     operations, row, layer = max(found, key=lambda entry: entry[0])
-    return BiggestConvolution(
-        name=row.name, layer=layer, in_shape=row.in_shape, operations=operations
-    )
+    # Several maps may be joined in it; the row has the first one's shape.
+    in_shape = (row.in_shape[0], layer.in_channels, *row.in_shape[2:])
+    return BiggestConvolution(name=row.name, layer=layer, in_shape=in_shape, operations=operations)
 
 
 class LoneConvolution:
