@@ -35,7 +35,7 @@ class SegmentationNetwork(nn.Module):
 
     def logits_of(self, fields: Tensor) -> Tensor:
         """Fields whose sides the stride divides (B, C, H, W) to logits (B, K, H, W)."""
-        raise NotImplementedError
+        raise AssertionError(f"{type(self).__name__} lacks logits_of()")
 
     def forward(self, fields: Tensor) -> Tensor:
         """Normalized fields (B, C, H, W) to logits (B, K, H, W)."""
