@@ -7,10 +7,13 @@ import pytest
 import torch
 from scipy import ndimage
 
+from exastorm.parallel.world import World
 from exastorm.readers.schema import CLASS_ATTRS, DIMS, mock_dataset
 from exastorm.samples.prepare import prepare_samples
 from exastorm.samples.settings import PrepareSettings
 from exastorm.train.checkpoint import CheckpointSettings, CheckpointStore
+from exastorm.train.loop import Trainer
+from exastorm.train.run import train
 
 NUM_LAT, NUM_LON, NUM_TIMES = 16, 24, 40
 
@@ -34,6 +37,21 @@ def last_state(run):
 def last_weights(run):
     """The weights in the last checkpoint of a run."""
     return last_state(run)["network"]
+
+
+def train_until_killed(monkeypatch, step_number, samples, run, settings):
+    """Train, and be killed when so many steps are done."""
+    real_step = Trainer.step
+
+    def step_until_killed(self, batch):
+        if self.step_number == step_number:
+            raise KeyboardInterrupt
+        return real_step(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", step_until_killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(samples, run, settings, World.single())
 
 
 def same(a, b):

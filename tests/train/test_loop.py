@@ -7,7 +7,14 @@ import signal
 import numpy as np
 import pytest
 import torch
-from tests.train.conftest import changed, last_state, last_weights, make_samples, same
+from tests.train.conftest import (
+    changed,
+    last_state,
+    last_weights,
+    make_samples,
+    same,
+    train_until_killed,
+)
 
 from exastorm.config import load_settings
 from exastorm.errors import InputError
@@ -88,17 +95,7 @@ def test_the_record_says_what_the_weights_need(short_run, samples):
 
 def test_a_resumed_run_ends_as_a_straight_one(short_run, samples, tmp_path, monkeypatch):
     straight, summary = short_run
-    real_step = Trainer.step
-
-    def step_until_killed(self, batch):
-        if self.step_number == 5:
-            raise KeyboardInterrupt
-        return real_step(self, batch)
-
-    monkeypatch.setattr(Trainer, "step", step_until_killed)
-    with pytest.raises(KeyboardInterrupt):
-        train(samples, tmp_path / "r", SHORT, World.single())
-    monkeypatch.undo()
+    train_until_killed(monkeypatch, 5, samples, tmp_path / "r", SHORT)
     # Step 5 was done after the checkpoint at step 4 and is done again.
     assert last_state(tmp_path / "r")["step"] == 4
     resumed = train(samples, tmp_path / "r", SHORT, World.single(), resume=True)
@@ -285,17 +282,7 @@ def test_the_average_of_the_weights_is_what_is_kept(short_run, samples, tmp_path
 def test_an_average_goes_on_after_an_interruption(samples, tmp_path, monkeypatch):
     settings = changed(SHORT, ema_decay=0.9)
     train(samples, tmp_path / "straight", settings, World.single())
-    real_step = Trainer.step
-
-    def step_until_killed(self, batch):
-        if self.step_number == 5:
-            raise KeyboardInterrupt
-        return real_step(self, batch)
-
-    monkeypatch.setattr(Trainer, "step", step_until_killed)
-    with pytest.raises(KeyboardInterrupt):
-        train(samples, tmp_path / "r", settings, World.single())
-    monkeypatch.undo()
+    train_until_killed(monkeypatch, 5, samples, tmp_path / "r", settings)
     train(None, tmp_path / "r", None, World.single(), resume=True)
     (network, _), (network2, _) = load_model(tmp_path / "r"), load_model(tmp_path / "straight")
     assert same(network.state_dict(), network2.state_dict())
@@ -339,13 +326,7 @@ def test_a_signal_ends_a_run_that_goes_on_as_if_it_had_not(
 
 
 def test_a_run_without_a_checkpoint_begins_again(short_run, samples, tmp_path, monkeypatch):
-    def killed(self, batch):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Trainer, "step", killed)
-    with pytest.raises(KeyboardInterrupt):
-        train(samples, tmp_path / "r", SHORT, World.single())
-    monkeypatch.undo()
+    train_until_killed(monkeypatch, 0, samples, tmp_path / "r", SHORT)
     train(None, tmp_path / "r", None, World.single(), resume=True)
     assert same(last_weights(tmp_path / "r"), last_weights(short_run[0]))
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from tests.train.conftest import last_weights, make_samples, same
+from tests.train.conftest import last_weights, make_samples, same, train_until_killed
 
 from exastorm.errors import InputError
 from exastorm.networks.record import load_model
@@ -13,7 +13,6 @@ from exastorm.samples.shards import SampleStore
 from exastorm.train.checkpoint import CheckpointSettings
 from exastorm.train.device import ComputeSettings
 from exastorm.train.evaluate import evaluate
-from exastorm.train.loop import Trainer
 from exastorm.train.run import train
 from exastorm.train.schedule import ScheduleSettings
 from exastorm.train.settings import TrainSettings
@@ -80,17 +79,7 @@ def test_scores_are_against_the_hard_labels(soft_run, soft_samples, samples):
 
 
 def test_a_resumed_run_ends_as_a_straight_one(soft_run, soft_samples, tmp_path, monkeypatch):
-    real_step = Trainer.step
-
-    def step_until_killed(self, batch):
-        if self.step_number == 3:
-            raise KeyboardInterrupt
-        return real_step(self, batch)
-
-    monkeypatch.setattr(Trainer, "step", step_until_killed)
-    with pytest.raises(KeyboardInterrupt):
-        train(soft_samples, tmp_path / "r", SOFT, World.single())
-    monkeypatch.undo()
+    train_until_killed(monkeypatch, 3, soft_samples, tmp_path / "r", SOFT)
     # Without a word about targets the run keeps its own.
     train(soft_samples, tmp_path / "r", None, World.single(), resume=True)
     assert same(last_weights(tmp_path / "r"), last_weights(soft_run[0]))
