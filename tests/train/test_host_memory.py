@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,26 +14,43 @@ settings = ComputeSettings(device="cpu", keep_memory=sys.argv[1] == "keep")
 with compute_mode(settings, plan_compute(settings, 1)):
     for _ in range(3):
         start = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        torch.ones(1 << 24)
+        [torch.ones(int(sys.argv[2])) for _ in range(int(sys.argv[3]))]
         print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - start)
 """
 
 
-def faults(choice):
+def faults(choice, size, count):
+    """Pages that were asked for in the third of three rounds of so many arrays."""
     # Without the variable, which an earlier test of this process may have set.
     environment = {k: v for k, v in os.environ.items() if k != "THP_MEM_ALLOC_ENABLE"}
     done = subprocess.run(
-        [sys.executable, "-c", FAULTS, choice],
+        [sys.executable, "-c", FAULTS, choice, str(size), str(count)],
         capture_output=True,
         text=True,
         check=True,
         env=environment,
     )
-    return [int(line) for line in done.stdout.split()]
+    return int(done.stdout.split()[-1])
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's own")
+on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's own")
+
+
+@on_linux
 def test_memory_that_was_freed_is_there_again():
-    # 64 MiB are 16,384 pages of 4 KiB: asked for anew each time, or had already.
-    assert faults("give back")[-1] > 8000
-    assert faults("keep")[-1] < 100
+    # 8 arrays of 16 MiB are 32,768 pages of 4 KiB: asked for anew each time, or had already.
+    given_back = faults("give back", 1 << 22, 8)
+    assert given_back > 16000
+    assert faults("keep", 1 << 22, 8) < given_back / 4
+
+
+def large_pages():
+    path = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    return path.exists() and "[never]" not in path.read_text()
+
+
+@on_linux
+@pytest.mark.skipif(not large_pages(), reason="the system gives no large pages")
+def test_what_is_given_back_comes_in_large_pages():
+    # 128 MiB are 32,768 pages of 4 KiB or 64 of 2 MiB; not all need be had.
+    assert faults("keep", 1 << 25, 1) < faults("give back", 1 << 25, 1) / 2

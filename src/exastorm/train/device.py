@@ -54,8 +54,8 @@ class ComputeSettings:
     training goes on without it, and says so."""
 
     keep_memory: bool = True
-    """On a CPU under Linux, keep memory that was freed, in large pages, and don't give it back to
-    the system before the process ends: steps of large feature maps are up to a third faster."""
+    """On a CPU under Linux, ask for memory in large pages, and don't give freed blocks of up to
+    32 MiB back to the system before the process ends: steps are up to a third faster."""
 
     recompute: bool = False
     """Keep only the outputs of the network's stages, and compute the rest again in backward: less
