@@ -1,11 +1,13 @@
 """The commands as a user runs them: the whole path on a small climate, and all mistakes."""
 
 import json
+import signal
 import subprocess
 import sys
 
 import pytest
 
+import exastorm.cli.main
 from exastorm.cli.bench import BENCHES
 from exastorm.cli.main import COMMANDS, main
 
@@ -178,3 +180,12 @@ def test_the_installed_command_answers():
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.startswith("exastorm ")
+
+
+def test_ctrl_c_ends_as_a_shell_expects(monkeypatch, capsys):
+    def interrupt(argv):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(exastorm.cli.main, "run", interrupt)
+    assert main(["inspect", "archive"]) == 128 + signal.SIGINT
+    assert capsys.readouterr().err == "exastorm: stopped\n"

@@ -74,3 +74,13 @@ def test_what_is_missing_is_one_line(work, tmp_path, capsys):
     said = mistake(capsys, prepare(work, tmp_path / "a", *given))
     assert "soft labels go with one label set, got truth, rule" in said
     assert not (tmp_path / "a").exists()
+
+
+def test_what_samples_cannot_teach_is_said_when_they_are_made(work, tmp_path, capsys):
+    no_cyclones = ["--tc", "none", "--out", str(tmp_path / "rivers.nc")]
+    assert main(["label", str(work / "archive"), *no_cyclones]) == 0
+    capsys.readouterr()
+    rivers = prepare(work, tmp_path / "samples", "--labels", tmp_path / "rivers.nc")
+    assert main(rivers) == 0
+    note = "note: no pixel of the training split is TC: a network can't learn it"
+    assert note in capsys.readouterr().out.splitlines()

@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -62,7 +63,10 @@ def test_a_run_folder_has_everything(short_run):
     assert f"torch {torch.__version__}" in (run / "version.txt").read_text()
     assert summary.num_steps == 6
     assert summary.model == str(run / "model.safetensors")
-    assert "6 steps in" in summary.to_line()
+    line = summary.to_line()
+    assert "6 steps in" in line
+    assert "in 0.0 minutes" not in line
+    assert "6 steps in 2.5 minutes" in replace(summary, minutes=2.5).to_line()
     assert json.loads(json.dumps(summary.to_dict())) == summary.to_dict()
 
 

@@ -33,6 +33,9 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 
 USAGE_ERROR = 2
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it: 128 and the number of SIGINT."""
+
 
 def overview() -> str:
     """What `exastorm --help` prints."""
@@ -99,7 +102,7 @@ def _drop_output() -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns 0 when done, 2 for a mistake in what was given.
 
-    Anything else is a fault of exastorm and ends with its traceback and code 1.
+    Ctrl-C gives 130. Anything else is a fault of exastorm and ends with its traceback and code 1.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A locale without "²" gets "?" for it, rather than nothing at all.
@@ -116,7 +119,7 @@ def main(argv: list[str] | None = None) -> int:
         return USAGE_ERROR
     except KeyboardInterrupt:
         sys.stderr.write("exastorm: stopped\n")
-        return 1
+        return INTERRUPTED
     return 0
 
 

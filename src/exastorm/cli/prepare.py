@@ -11,6 +11,7 @@ from exastorm.cli.outputs import out_folder
 from exastorm.errors import InputError
 from exastorm.readers.class_maps import open_label_sets
 from exastorm.readers.options import ReadOptions
+from exastorm.samples.notices import find_notices
 from exastorm.samples.prepare import prepare_samples
 from exastorm.samples.settings import PrepareSettings
 
@@ -51,5 +52,6 @@ class Prepare(Command):
         labels, names = open_label_sets(self.labels, self.prepare.label_names)
         settings = replace(self.prepare, label=names if len(names) > 1 else names[0])
         index = prepare_samples(dataset, labels, out, settings)
-        figures = index.to_dict()
-        return Outcome(index.to_line(), figures)
+        notices = find_notices(index)
+        text = "\n".join(f"note: {notice}" for notice in notices)
+        return Outcome(index.to_line(), index.to_dict() | {"notices": notices}, text)

@@ -44,7 +44,9 @@ class TrainSummary:
 
     def to_line(self) -> str:
         """One line that says what was done and where it is, or how to go on."""
-        done = f"{self.num_steps} steps in {self.minutes:.1f} minutes"
+        whole = self.minutes >= 1.0
+        time = f"{self.minutes:.1f} minutes" if whole else f"{60.0 * self.minutes:.1f} s"
+        done = f"{self.num_steps} steps in {time}"
         if self.num_bad_steps:
             done += f" ({self.num_bad_steps} skipped: loss or gradients not finite)"
         if self.bad_samples:
