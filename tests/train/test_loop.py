@@ -206,10 +206,7 @@ def test_the_clock_ends_a_run(samples, tmp_path):
 
 
 def test_ranks_share_the_samples_of_a_step(samples, tmp_path):
-    worlds = [
-        World(rank=r, num_ranks=2, node=0, num_nodes=1, rank_of_node=r, ranks_per_node=2)
-        for r in (0, 1)
-    ]
+    worlds = [World(rank=r, placement=(0, 0)) for r in (0, 1)]
     plan = plan_compute(SHORT.compute, SHORT.batch_size)
     data = [Trainer(samples, tmp_path, SHORT, world, plan).data for world in worlds]
     # 24 samples, 2 ranks of 4: 3 steps an epoch, no sample twice.
