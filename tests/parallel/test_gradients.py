@@ -140,6 +140,32 @@ def test_parameters_that_were_not_used_have_zeros():
     assert torch.equal(parameters[2].grad, torch.full((3, 8), 2.0))
 
 
+@pytest.mark.parametrize("lag", [0, 1])
+def test_gradients_that_are_there_already_go_the_same_way(lag):
+    network = make_network()
+    parameters = list(network.parameters())
+    exchange = GradientExchange(parameters, Twins(), lag=lag)
+    for x in batches(5):
+        if exchange.exchange(gradients_of(network, x)):
+            with torch.no_grad():
+                for parameter in parameters:
+                    parameter -= 0.01 * parameter.grad
+    assert_same(parameters, plain_loop(5, lag), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("lag", [0, 1])
+def test_extra_numbers_are_summed_with_the_gradients_of_their_step(lag):
+    network = make_network()
+    exchange = GradientExchange(list(network.parameters()), Twins(), lag=lag, num_extra=2)
+    seen = []
+    for step, x in enumerate(batches(3)):
+        extra = [torch.tensor(float(step)), torch.tensor(10.0)]
+        if exchange.learn([lambda x=x: gradients_of(network, x)], lambda extra=extra: extra):
+            seen.append(exchange.extra.tolist())
+    # Twice each, a step late with lag 1, which so never hands out the last.
+    assert seen == [[0.0, 20.0], [2.0, 20.0], [4.0, 20.0]][: 3 - lag]
+
+
 def test_gradients_outside_of_a_step_change_nothing():
     network = make_network()
     twins = Twins()

@@ -37,7 +37,7 @@ class ClusterSettings:
     """Seconds that an exchange waits for other ranks before it fails."""
 
     meeting_timeout_s: float = 300.0
-    """Seconds that ranks wait at the start for those that have not come yet."""
+    """Seconds that ranks wait at the start for others to come and to connect."""
 
     interface: str | None = None
     """Network interface that exchanges use, such as eth0 or ib0; None takes the one that leads to
@@ -57,7 +57,8 @@ class Cluster:
     Attributes:
         world: Who sits where.
         device: Where this rank computes.
-        store: Keys and values that all ranks see.
+        store: Keys and values that all ranks see. Keys that start with meeting/, leaving/, world/
+            or groups/ are in use.
     """
 
     world: World
@@ -155,5 +156,9 @@ def connect(
     verdict = meet(store, launch, card, settings.meeting_timeout_s)
     world = World(rank=launch.rank, placement=verdict.placement)
     interface = choose_interface(settings.interface, verdict.address, place)
-    transport = Transport(store, world, place, interface, timedelta(seconds=settings.timeout_s))
+    timeouts = (
+        timedelta(seconds=settings.meeting_timeout_s),
+        timedelta(seconds=settings.timeout_s),
+    )
+    transport = Transport(store, world, place, interface, timeouts)
     return Cluster(world, place, store, transport)

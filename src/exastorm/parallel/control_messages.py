@@ -7,7 +7,7 @@ A packet is what one rank sends to one neighbor at once: a list of messages. On 
 import json
 from collections.abc import Sequence
 from enum import IntFlag
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 
 class Status(IntFlag):
@@ -51,6 +51,8 @@ class Ready(NamedTuple):
 
     step: int
     buckets: tuple[int, ...]
+    as_before: bool
+    """So far each of these ranks has gone as in the step before."""
 
 
 class Done(NamedTuple):
@@ -109,6 +111,8 @@ class Release(NamedTuple):
 
     step: int
     buckets: tuple[int, ...]
+    as_before: bool
+    """So far all ranks have gone as in the step before."""
 
 
 class AllDone(NamedTuple):
@@ -166,13 +170,7 @@ Message = (
     Ready | Done | Deviate | Frozen | Tally | Waiting | Reply
     | Release | AllDone | Fallback | Outcome | Alive | Inquire | Failure
 )  # fmt: skip
-KINDS: dict[str, Any] = {
-    kind.__name__: kind
-    for kind in (
-        Ready, Done, Deviate, Frozen, Tally, Waiting, Reply,
-        Release, AllDone, Fallback, Outcome, Alive, Inquire, Failure,
-    )  # fmt: skip
-}
+KINDS: dict[str, Any] = {kind.__name__: kind for kind in get_args(Message)}
 
 
 def encode(packet: Sequence[Message]) -> bytes:

@@ -19,11 +19,11 @@ class ControlSettings:
     (HOROVOD_SLEEP_INTERVAL)."""
 
     confirm_steps: int = 3
-    """Equal orders in a row until an order counts as static and is no longer negotiated.
+    """Steps in a row in which every rank keeps its order, until it is no longer negotiated.
 
     Two would do for a deterministic backward pass, but the first step of a run is often unlike the
-    others (lazy set-up), so one more must agree. A wrong guess costs one step with at most three
-    more messages per neighbor."""
+    others (lazy set-up), so one more must agree. A wrong guess costs three messages more per
+    neighbor, in one step."""
 
     stall_s: float = 60.0
     """Silence after which the ranks that are missing are looked for and named (seconds).

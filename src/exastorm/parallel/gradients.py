@@ -23,6 +23,13 @@ Lag = Literal[0, 1]
 
 FLOAT_BYTES = 4
 
+FindExtra = Callable[[], Sequence[Tensor]]
+
+
+def _none() -> Sequence[Tensor]:
+    """No extra numbers."""
+    return ()
+
 
 class Bucket:
     """Where the gradients of some parameters lie one after the other, float32.
@@ -30,11 +37,15 @@ class Bucket:
     Attributes:
         buffer: All of them (n,).
         views: For the number of each parameter its gradient, laid out in memory as the parameter.
+        extra: Numbers behind the gradients, which are summed with them.
     """
 
-    def __init__(self, numbers: Sequence[int], parameters: Sequence[Tensor]) -> None:
+    def __init__(
+        self, numbers: Sequence[int], parameters: Sequence[Tensor], num_extra: int = 0
+    ) -> None:
         size = sum(parameters[i].numel() for i in numbers)
-        self.buffer = torch.zeros(size, device=parameters[numbers[0]].device)
+        self.buffer = torch.zeros(size + num_extra, device=parameters[numbers[0]].device)
+        self.extra = self.buffer[size:]
         self.views: dict[int, Tensor] = {}
         self.num_missing = len(numbers)
         self.pending: Pending | None = None
@@ -53,10 +64,16 @@ class Bucket:
 
 
 class Generation:
-    """The gradients of one step, in buckets."""
+    """The gradients of one step, in buckets, and the extra numbers behind the last."""
 
-    def __init__(self, layout: Sequence[Sequence[int]], parameters: Sequence[Tensor]) -> None:
-        self.buckets = [Bucket(numbers, parameters) for numbers in layout]
+    def __init__(
+        self, layout: Sequence[Sequence[int]], parameters: Sequence[Tensor], num_extra: int
+    ) -> None:
+        last = len(layout) - 1
+        self.buckets = [
+            Bucket(numbers, parameters, num_extra if b == last else 0)
+            for b, numbers in enumerate(layout)
+        ]
         self.of_parameter = {i: b for b, bucket in enumerate(self.buckets) for i in bucket.views}
         self.arrived: set[int] = set()
         self.num_started = 0
@@ -67,6 +84,8 @@ class Generation:
         self.num_started = 0
         for bucket in self.buckets:
             bucket.num_missing = len(bucket.views)
+        # The extra numbers are known when backward is over.
+        self.buckets[-1].num_missing += 1
 
     def wait(self) -> None:
         """Return when all sums are there."""
@@ -79,8 +98,9 @@ class GradientExchange:
 
     Attributes:
         lag: Steps between gradients and their use.
-        num_bytes: Of the gradients of a step.
+        num_bytes: Of what is summed in a step.
         num_buckets: Sums a step.
+        extra: Sum over ranks of the extra numbers of the step whose gradients were handed out last.
     """
 
     def __init__(
@@ -90,6 +110,7 @@ class GradientExchange:
         *,
         lag: Lag = 0,
         bucket_mb: float = 25.0,
+        num_extra: int = 0,
     ) -> None:
         """Lay out buckets, and listen to the parameters' gradients.
 
@@ -98,13 +119,17 @@ class GradientExchange:
             allreduce: How to sum; nobody else may use it.
             lag: Steps between gradients and their use.
             bucket_mb: Least size of a bucket but the last.
+            num_extra: Numbers that are summed with the gradients of a step, as its loss.
         """
         self.lag = lag
         self._parameters, self._allreduce = list(parameters), allreduce
         layout = _layout(self._parameters, bucket_mb)
         self.num_buckets = len(layout)
-        self.num_bytes = FLOAT_BYTES * sum(p.numel() for p in self._parameters)
-        self._generations = [Generation(layout, self._parameters) for _ in range(lag + 1)]
+        self.num_bytes = FLOAT_BYTES * (sum(p.numel() for p in self._parameters) + num_extra)
+        self._generations = [
+            Generation(layout, self._parameters, num_extra) for _ in range(lag + 1)
+        ]
+        self.extra = self._generations[0].buckets[-1].extra
         self._step = 0
         self._is_last_part = True
         self._listening = False
@@ -113,11 +138,12 @@ class GradientExchange:
             for i, parameter in enumerate(self._parameters)
         ]
 
-    def learn(self, parts: Sequence[Callable[[], Any]]) -> bool:
+    def learn(self, parts: Sequence[Callable[[], Any]], find_extra: FindExtra = _none) -> bool:
         """Run the backward passes of a step, and set gradients to the sum over parts and ranks.
 
         Args:
-            parts: Each runs forward and backward of a part of the batch.
+            parts: Each runs forward and backward of a part of the batch, in this thread.
+            find_extra: Gives the extra numbers once all parts have run.
 
         Returns:
             Whether there are gradients: not in the first step with lag 1.
@@ -125,21 +151,29 @@ class GradientExchange:
         Raises:
             ExchangeError: If a rank is gone or silent.
         """
-        current = self._generations[self._step % len(self._generations)]
-        current.clear()
+        current = self._begin()
         self._listening = True
         for number, part in enumerate(parts):
             self._is_last_part = number + 1 == len(parts)
             part()
         self._listening = False
-        self._complete(current)
-        self._step += 1
-        if self._step <= self.lag:
-            return False
-        ready = self._generations[self._step % len(self._generations)] if self.lag else current
-        ready.wait()
-        self._hand_out(ready)
-        return True
+        return self._end(current, find_extra())
+
+    def exchange(self, gradients: Sequence[Tensor], extra: Sequence[Tensor] = ()) -> bool:
+        """The same for gradients that are there already, as of parts that ran side by side.
+
+        Args:
+            gradients: Of each parameter.
+            extra: The extra numbers, scalars.
+
+        Raises:
+            ExchangeError: If a rank is gone or silent.
+        """
+        current = self._begin()
+        self._is_last_part = True
+        for number, gradient in reversed(list(enumerate(gradients))):
+            self._put(number, gradient)
+        return self._end(current, extra)
 
     def state_dict(self) -> dict[str, Any]:
         """Gradients in flight, which are the same on all ranks; waits for them."""
@@ -166,11 +200,31 @@ class GradientExchange:
         for generation in self._generations:
             generation.wait()
 
-    @torch.no_grad()
+    def _begin(self) -> Generation:
+        """The generation of the step that begins."""
+        current = self._generations[self._step % len(self._generations)]
+        current.clear()
+        return current
+
+    def _end(self, current: Generation, extra: Sequence[Tensor]) -> bool:
+        """Start what is left of a step, and hand out gradients if there are any yet."""
+        self._complete(current, extra)
+        self._step += 1
+        if self._step <= self.lag:
+            return False
+        ready = self._generations[self._step % len(self._generations)] if self.lag else current
+        ready.wait()
+        self._hand_out(ready)
+        return True
+
     def _arrive(self, number: int, gradient: Tensor) -> None:
+        """Take a gradient that backward has made."""
+        if self._listening:
+            self._put(number, gradient)
+
+    @torch.no_grad()
+    def _put(self, number: int, gradient: Tensor) -> None:
         """Put a gradient where it belongs; start the sums of buckets that are full."""
-        if not self._listening:
-            return
         current = self._generations[self._step % len(self._generations)]
         bucket = current.buckets[current.of_parameter[number]]
         if number in current.arrived:
@@ -191,8 +245,11 @@ class GradientExchange:
             bucket.pending = self._allreduce.start(bucket.buffer)
             current.num_started += 1
 
-    def _complete(self, current: Generation) -> None:
+    @torch.no_grad()
+    def _complete(self, current: Generation, extra: Sequence[Tensor]) -> None:
         """Count parameters without a gradient as zeros, and start what is left."""
+        for place, value in zip(current.buckets[-1].extra, extra, strict=True):
+            place.copy_(value)
         for bucket in current.buckets[current.num_started :]:
             for number in bucket.views.keys() - current.arrived:
                 bucket.views[number].zero_()
@@ -201,6 +258,7 @@ class GradientExchange:
 
     def _hand_out(self, ready: Generation) -> None:
         """Let each parameter's gradient be its sum."""
+        self.extra = ready.buckets[-1].extra
         for bucket in ready.buckets:
             for number, view in bucket.views.items():
                 self._parameters[number].grad = view

@@ -1,9 +1,9 @@
 """How the ranks of a run find one another: one store, one card from each, one verdict for all.
 
 Rank 0 listens at the meeting point, unless its launcher keeps a store there; the others call until
-it answers. At the store P ranks make 3 P small requests (hand in a card, wait for the verdict, read
-it), and rank 0 reads all cards in one. Whoever waits in vain says so in one line; rank 0 knows who
-has not come.
+it answers. At the store P ranks make 4 P small requests (claim a rank, hand in a card, read the
+verdict, say so), besides asking now and then whether there is a verdict; rank 0 reads all cards in
+one request. Whoever waits in vain says so in one line, and rank 0 knows who has not come.
 """
 
 import errno
@@ -13,6 +13,7 @@ import time
 from contextlib import suppress
 from datetime import timedelta
 from itertools import pairwise
+from typing import Any
 
 import torch.distributed as dist
 
@@ -21,6 +22,8 @@ from exastorm.parallel.cards import Card, Verdict, judge
 from exastorm.parallel.launchers import ADDRESS, LOOPBACK, PORT, Launch
 from exastorm.parallel.stores import KeyStore
 from exastorm.parallel.world import World
+
+_torch: Any = dist  # whose stubs don't know the stores
 
 MOST_CALLERS = 4096
 """Calls that may wait to be answered at once, as far as the system allows (net.core.somaxconn)."""
@@ -32,10 +35,14 @@ but that of a typing error never."""
 FAREWELL_S = 30.0
 """How long ranks wait for one another at the end, be it that of a meeting which failed."""
 
-_VERDICT, _TOLD = "verdict", "told"
+ASKED_PER_S = 5000
+"""Questions that a store is asked at most; torch's answers about 25,000 each second (measured)."""
+
+_MEETING, _LEAVING = "meeting", "leaving"
+_VERDICT, _TOLD = f"{_MEETING}/verdict", f"{_MEETING}/told"
 
 
-def open_store(launch: Launch, timeout_s: float) -> tuple[dist.Store, str]:
+def open_store(launch: Launch, timeout_s: float) -> tuple[KeyStore, str]:
     """The store that all ranks of a launch share, and the address at which this rank found it.
 
     Args:
@@ -52,7 +59,7 @@ def open_store(launch: Launch, timeout_s: float) -> tuple[dist.Store, str]:
     else:
         reached = _call(launch, timeout_s)
     try:
-        store = dist.TCPStore(
+        store = _torch.TCPStore(
             reached,
             launch.port,
             is_master=keeps,
@@ -67,27 +74,35 @@ def open_store(launch: Launch, timeout_s: float) -> tuple[dist.Store, str]:
         ) from None
     # What another run, or this one before a restart, has left there must not be taken for ours.
     start = launch.restart_count if launch.keeps_store else 0
-    return dist.PrefixStore(f"exastorm/{launch.job}/{start}", store), reached
+    shared: KeyStore = _torch.PrefixStore(f"exastorm/{launch.job}/{start}", store)
+    return shared, reached
 
 
-def meet(store: dist.Store, launch: Launch, card: Card, timeout_s: float) -> Verdict:
+def meet(store: KeyStore, launch: Launch, card: Card, timeout_s: float) -> Verdict:
     """Hand in the card of this rank, and return what all are told.
 
     Raises:
-        InputError: If a rank does not come in time, or the ranks can't work together; on all that
-            have come.
+        InputError: If a rank does not come in time, or the ranks can't work together, on all that
+            have come; or if this rank comes twice, as two runs may at one store.
     """
+    if store.add(f"{_MEETING}/claim/{launch.rank}", 1) > 1:
+        raise InputError(
+            f"rank {launch.rank} has come twice to {launch.address}:{launch.port}: runs that share "
+            f"a machine must differ in {PORT}{_restart_hint(launch)}"
+        )
     store.set(_key(launch.rank), card.to_text())
     if launch.rank == 0:
         return _preside(store, launch, timeout_s)
     try:
         # Rank 0 gives up first, and says who is missing.
-        store.wait([_VERDICT], timedelta(seconds=timeout_s + FAREWELL_S))
-        verdict = Verdict.from_text(store.get(_VERDICT))
+        told = _all_set(store, [_VERDICT], timeout_s + FAREWELL_S, launch.num_ranks)
+        verdict = Verdict.from_text(store.get(_VERDICT)) if told else None
     except RuntimeError:
-        raise InputError(f"rank 0 left {launch.address}:{launch.port} while others came") from None
+        verdict = None
+    if verdict is None:
+        raise InputError(f"rank 0 left {launch.address}:{launch.port} while others came")
+    store.add(_TOLD, 1)
     if verdict.problem:
-        store.add(_TOLD, 1)
         raise InputError(verdict.problem)
     return verdict
 
@@ -100,39 +115,50 @@ def leave(store: KeyStore, world: World) -> None:
     everyone = world.num_ranks
     with suppress(RuntimeError):
         for door in ("done", "gone"):
-            if store.add(door, 1) == everyone:
-                store.set(f"all-{door}", "")
+            all_through = f"{_LEAVING}/all-{door}"
+            if store.add(f"{_LEAVING}/{door}", 1) == everyone:
+                store.set(all_through, "")
             elif door == "done" or world.is_first:
-                store.wait([f"all-{door}"], timedelta(seconds=FAREWELL_S))
+                _all_set(store, [all_through], FAREWELL_S, everyone)
 
 
-def _preside(store: dist.Store, launch: Launch, timeout_s: float) -> Verdict:
+def _preside(store: KeyStore, launch: Launch, timeout_s: float) -> Verdict:
     """Rank 0's part: read all cards and tell the verdict."""
     keys = [_key(rank) for rank in range(launch.num_ranks)]
     try:
-        if not _all_set(store, keys, timeout_s):
+        if not _all_set(store, keys, timeout_s, num_askers=1):
             missing = [rank for rank, key in enumerate(keys) if not store.check([key])]
             raise InputError(_missing_line(missing, launch, timeout_s))
         verdict = judge([Card.from_text(card) for card in store.multi_get(keys)])
     except InputError as error:
         num_others = sum(store.check([key]) for key in keys[1:])
-        store.set(_VERDICT, Verdict(problem=error.problem).to_text())
-        deadline = time.monotonic() + FAREWELL_S
-        while store.add(_TOLD, 0) < num_others and time.monotonic() < deadline:
-            time.sleep(0.02)
+        _tell(store, Verdict(problem=error.problem), num_others)
         raise
-    store.set(_VERDICT, verdict.to_text())
+    _tell(store, verdict, launch.num_ranks - 1)
     return verdict
 
 
-def _all_set(store: dist.Store, keys: list[str], timeout_s: float) -> bool:
-    """Wait for keys, at most so long. Asking now and then, torch writes no alarms of its own."""
-    deadline, pause_s = time.monotonic() + timeout_s, 0.01
+def _tell(store: KeyStore, verdict: Verdict, num_others: int) -> None:
+    """Give the verdict, and keep the store until all who came have read it, or are gone."""
+    store.set(_VERDICT, verdict.to_text())
+    deadline = time.monotonic() + FAREWELL_S
+    while store.add(_TOLD, 0) < num_others and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def _all_set(store: KeyStore, keys: list[str], timeout_s: float, num_askers: int) -> bool:
+    """Wait for keys, at most so long.
+
+    Asks now and then, and all askers together not more often than ASKED_PER_S: so signals are heard
+    meanwhile, and torch writes no alarms of its own, as it does where it waits itself.
+    """
+    deadline, rarely_s = time.monotonic() + timeout_s, num_askers / ASKED_PER_S
+    pause_s = max(0.01, rarely_s)
     while not store.check(keys):
         if time.monotonic() > deadline:
             return False
         time.sleep(pause_s)
-        pause_s = min(2 * pause_s, 0.5)
+        pause_s = min(2 * pause_s, max(0.5, rarely_s))
     return True
 
 
@@ -190,11 +216,20 @@ def _missing_line(missing: list[int], launch: Launch, timeout_s: float) -> str:
         f"of {launch.num_ranks} ranks {len(missing)} have not come to {launch.address}:"
         f"{launch.port} after {timeout_s:.0f} s: {_ranges(missing)}"
     )
-    if launch.keeps_store:
-        line += "; after restarts on several machines, set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"
-    elif not _is_own(launch.address):
+    if not launch.keeps_store and not _is_own(launch.address):
         line += f"; is {ADDRESS} the machine of rank 0?"
-    return line
+    return line + _restart_hint(launch)
+
+
+def _restart_hint(launch: Launch) -> str:
+    """The way out where each machine's torchrun counts restarts for itself, with one store for all.
+
+    A machine whose own ranks have not failed counts none, though its ranks are started again too
+    (torch.distributed.elastic, `LocalElasticAgent._start_workers`).
+    """
+    if not launch.keeps_store:
+        return ""
+    return "; after restarts on several machines, set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"
 
 
 def _ranges(ranks: list[int], most: int = 10) -> str:
@@ -222,4 +257,4 @@ def _first_line(error: Exception) -> str:
 
 
 def _key(rank: int) -> str:
-    return f"rank/{rank}"
+    return f"{_MEETING}/rank/{rank}"

@@ -49,7 +49,9 @@ class OwnSteps:
             self.first = step
         elif step != self._step + 1 or len(self._order) < self._num_buckets:
             now = f"step {self._step} with {len(self._order)} of {self._num_buckets} buckets"
-            raise ValueError(f"steps must be finished one after the other, got step {step} in {now}")
+            raise ValueError(
+                f"steps must be finished one after the other, got step {step} in {now}"
+            )
         self._order_before, self._order = self._order, []
         self._has = bytearray(self._num_buckets)
         self._step = step

@@ -2,8 +2,8 @@
 
 This is one member's part of the protocol that `agreement` describes. Members agree on one thing,
 for each step: the order in which the buckets are released. Every member, also the root, learns
-it from the same sequence of messages, so whatever is computed from past orders alone (here: whether
-a step starts with a cached order) is the same everywhere without another word.
+it from the same sequence of messages, so whatever is computed from that alone (here: whether a step
+starts with a cached order) is the same everywhere without another word.
 """
 
 from collections import deque
@@ -21,6 +21,7 @@ from exastorm.parallel.own_steps import OwnSteps
 from exastorm.parallel.rounds import Round
 from exastorm.parallel.seat import Seat
 from exastorm.parallel.static_order import StaticOrder
+
 
 class Readiness:
     """One member's part in the agreement on the order of buckets.
@@ -70,6 +71,7 @@ class Readiness:
         """Buckets are ready in a child's whole subtree."""
         round_ = self._heard(child, message.step)
         if round_ is not None:
+            round_.as_before &= message.as_before
             round_.from_child[self.seat.child_number[child]] += len(message.buckets)
             for bucket in message.buckets:
                 self._count(round_, bucket)
@@ -78,6 +80,7 @@ class Readiness:
         """The parent passes on the next buckets in the agreed order."""
         round_ = self._rounds[message.step]
         round_.since = self.seat.clock()
+        round_.as_before &= message.as_before
         for bucket in message.buckets:
             self._agree(round_, bucket)
 
@@ -121,7 +124,11 @@ class Readiness:
 
     def touch(self, step: int, since: float) -> None:
         """A rank below waits for a step of which nothing was heard here."""
-        if self.history.is_decided(step) and not self.history.is_complete(step) and step not in self._rounds:
+        if (
+            self.history.is_decided(step)
+            and not self.history.is_complete(step)
+            and step not in self._rounds
+        ):
             self._open(step).since = since
 
     def own_missing(self, step: int) -> list[int]:
@@ -171,7 +178,7 @@ class Readiness:
     def _complete(self, round_: Round) -> None:
         """The whole order of a step is agreed; submit what had to wait for that."""
         del self._rounds[round_.step]
-        self.history.complete(round_.step, tuple(round_.order), round_.left_plan is not None)
+        self.history.complete(round_.step, tuple(round_.order), round_.as_before)
         while self._held and self.history.is_decided(self._held[0][0]):
             step, bucket, as_before = self._held.popleft()
             self._count_own(self._open(step), bucket, as_before)
@@ -179,6 +186,7 @@ class Readiness:
     def _count_own(self, round_: Round, bucket: int, as_before: bool) -> None:
         round_.mine[bucket] = 1
         round_.num_mine += 1
+        round_.as_before &= as_before
         if round_.plan is None:
             self._count(round_, bucket)
             return
@@ -198,7 +206,7 @@ class Readiness:
             round_.ready.append(bucket)
             self._release_ready(round_)
         else:
-            self.seat.queue_ready(round_.step, bucket)
+            self.seat.queue_ready(round_.step, bucket, round_.as_before)
 
     def _release_ready(self, round_: Round) -> None:
         """Root: release what is ready everywhere, after what somebody has reduced already."""
@@ -217,7 +225,7 @@ class Readiness:
 
     def _agree(self, round_: Round, bucket: int) -> None:
         """The next bucket in the agreed order, for all below and for this rank."""
-        self.seat.queue_released(round_.step, bucket)
+        self.seat.queue_released(round_.step, bucket, round_.as_before)
         if round_.num_agreed == len(round_.order):
             round_.order.append(bucket)
         round_.num_agreed += 1

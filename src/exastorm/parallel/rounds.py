@@ -11,6 +11,7 @@ class Round:
         num_agreed: Of `order`, how many the root has released.
         mine: 1 for each bucket that this rank submitted.
         num_mine: How many those are.
+        as_before: So far this rank and all of whom it has heard went as in the step before.
         counts: For each bucket, in how many subtrees it is ready (this rank's own part is one).
         from_child: How many buckets each child has told of.
         ready: At the root, buckets that are ready everywhere and not released.
@@ -25,20 +26,26 @@ class Round:
     """
 
     __slots__ = (
-        "counts", "deviated", "done", "from_child", "frozen_position", "left_plan", "mine",
-        "num_agreed", "num_done", "num_mine", "num_unfrozen", "order", "plan", "ready", "required",
-        "since", "step",
+        "as_before", "counts", "deviated", "done", "from_child", "frozen_position", "left_plan",
+        "mine", "num_agreed", "num_done", "num_mine", "num_unfrozen", "order", "plan", "ready",
+        "required", "since", "step",
     )  # fmt: skip
 
     def __init__(
-        self, step: int, num_children: int, order: list[int], mine: bytearray, plan: tuple[int, ...] | None
-    ) -> None:  # fmt: skip
+        self,
+        step: int,
+        num_children: int,
+        order: list[int],
+        mine: bytearray,
+        plan: tuple[int, ...] | None,
+    ) -> None:
         self.step = step
         self.since = 0.0
         self.order = order
         self.num_agreed = 0
         self.mine = mine
         self.num_mine = 0
+        self.as_before = True
         self.counts = [0] * len(mine)
         self.from_child = [0] * num_children
         self.ready: list[int] = []

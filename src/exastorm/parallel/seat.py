@@ -6,7 +6,7 @@ which things were said to a neighbor is kept: the protocol counts on it.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from exastorm.parallel.control_messages import Failure, Message, Ready, Release
 from exastorm.parallel.control_settings import ControlSettings
@@ -14,6 +14,10 @@ from exastorm.parallel.tree import Tree
 
 Clock = Callable[[], float]
 """Seconds, from whatever beginning; never goes back."""
+
+
+Batch = tuple[list[int], bool]
+"""Buckets of one step, and whether it has gone as the step before, as of the last of them."""
 
 
 class Seat:
@@ -40,8 +44,8 @@ class Seat:
         self.child_number = {child: number for number, child in enumerate(self.children)}
         self.failure: Failure | None = None
         self._mail: dict[int, list[Message]] = {}
-        self._ready: dict[int, list[int]] = {}
-        self._released: dict[int, list[int]] = {}
+        self._ready: dict[int, Batch] = {}
+        self._released: dict[int, Batch] = {}
         self._next_ready_s = -math.inf
 
     @property
@@ -67,14 +71,14 @@ class Seat:
         for child in self.children:
             self.send(child, message)
 
-    def queue_ready(self, step: int, bucket: int) -> None:
+    def queue_ready(self, step: int, bucket: int, as_before: bool) -> None:
         """Tell the parent that a bucket is ready, in the next packet that may carry it."""
-        self._ready.setdefault(step, []).append(bucket)
+        _add(self._ready, step, bucket, as_before)
 
-    def queue_released(self, step: int, bucket: int) -> None:
+    def queue_released(self, step: int, bucket: int, as_before: bool) -> None:
         """Tell all children that a bucket is released, in the next packet."""
         if self.children:
-            self._released.setdefault(step, []).append(bucket)
+            _add(self._released, step, bucket, as_before)
 
     def fail(self, line: str, ranks: tuple[int, ...], heard_from: int | None = None) -> None:
         """End the run: say why to all neighbors but the one who said it, and nothing else."""
@@ -107,13 +111,24 @@ class Seat:
     def _pack_ready(self) -> None:
         if self._ready and self.parent is not None:
             packet = self._mail.setdefault(self.parent, [])
-            packet += [Ready(step, tuple(buckets)) for step, buckets in self._ready.items()]
+            packet += [Ready(*batch) for batch in _batches(self._ready)]
             self._ready = {}
             self._next_ready_s = self.clock() + self.settings.batch_s
 
     def _pack_released(self) -> None:
         if self._released:
-            parts = [Release(step, tuple(buckets)) for step, buckets in self._released.items()]
+            parts = [Release(*batch) for batch in _batches(self._released)]
             self._released = {}
             for child in self.children:
                 self._mail.setdefault(child, []).extend(parts)
+
+
+def _add(batches: dict[int, Batch], step: int, bucket: int, as_before: bool) -> None:
+    buckets = batches[step][0] if step in batches else []
+    buckets.append(bucket)
+    batches[step] = buckets, as_before
+
+
+def _batches(batches: dict[int, Batch]) -> Iterator[tuple[int, tuple[int, ...], bool]]:
+    for step, (buckets, as_before) in batches.items():
+        yield step, tuple(buckets), as_before

@@ -1,7 +1,9 @@
 """Is the order of buckets the same step after step? Then it need not be negotiated any more.
 
-Each member keeps this for itself, from agreed orders alone, so all come to the same answer. (The
-idea is that of Horovod's response cache: Romero et al., NSDI 2022.)
+A step is static if every rank submitted its buckets in the order in which it did so in the step
+before (an AND over all ranks, which comes down with the agreed order). Each member keeps count for
+itself and so comes to the same answer as all others. The idea is that of Horovod's response cache
+(Romero et al., NSDI 2022).
 """
 
 PIPELINE_STEPS = 2
@@ -23,8 +25,8 @@ class StaticOrder:
         self.first: int | None = None
         self.completed: int | None = None
         self._confirm_steps = confirm_steps
-        self._last_order: tuple[int, ...] = ()
-        self._num_equal = 0
+        self._num_equal = 0  # steps in a row in which every rank kept its order
+        self._plan: tuple[int, ...] = ()
         self._plans: dict[int, tuple[int, ...]] = {}
 
     def is_complete(self, step: int) -> bool:
@@ -43,12 +45,12 @@ class StaticOrder:
             self.first = step
         return self._plans.pop(step, None)
 
-    def complete(self, step: int, order: tuple[int, ...], fell_back: bool) -> None:
-        """The whole order of the next step is agreed."""
+    def complete(self, step: int, order: tuple[int, ...], as_before: bool) -> None:
+        """The whole order of the next step is agreed; `as_before`: it was static."""
         assert self.completed is None or step == self.completed + 1
         self.completed = step
-        equal = order == self._last_order
-        self._num_equal = 0 if fell_back else 1 + (self._num_equal if equal else 0)
-        self._last_order = order
+        self._num_equal = self._num_equal + 1 if as_before else 1
+        if self._num_equal <= self._confirm_steps:
+            self._plan = order  # The root's order of buckets that come together may still vary.
         if self._num_equal >= self._confirm_steps:
-            self._plans[step + PIPELINE_STEPS] = order
+            self._plans[step + PIPELINE_STEPS] = self._plan

@@ -1,4 +1,4 @@
-"""What carries tensors between ranks: gloo between CPUs, NCCL between GPUs, through torch's groups."""
+"""What carries tensors between ranks: groups of torch, on gloo between CPUs, NCCL between GPUs."""
 
 import hashlib
 import os
@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
@@ -16,7 +16,10 @@ from exastorm.errors import InputError
 from exastorm.parallel.cards import CPU
 from exastorm.parallel.interfaces import interface_toward
 from exastorm.parallel.launchers import Launch
+from exastorm.parallel.stores import KeyStore
 from exastorm.parallel.world import World
+
+_torch: Any = dist  # whose stubs don't know the stores
 
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 
@@ -55,11 +58,11 @@ class Transport:
 
     def __init__(
         self,
-        store: dist.Store,
+        store: KeyStore,
         world: World,
         device: torch.device,
         interface: str | None,
-        timeout: timedelta,
+        timeouts: tuple[timedelta, timedelta],
     ) -> None:
         """Connect all ranks, as torch's default group.
 
@@ -68,30 +71,37 @@ class Transport:
             world: Who sits where.
             device: Where this rank's tensors are.
             interface: The network interface to use; None for the library's own choice.
-            timeout: How long an exchange waits.
+            timeouts: How long ranks wait for one another to connect, and in an exchange.
 
         Raises:
             InputError: If the ranks can't reach one another.
         """
-        self._store, self._rank, self._timeout = store, world.rank, timeout
+        self._store, self._rank = store, world.rank
+        self._connect_timeout, self._timeout = timeouts
         # Both are read for every new group (torch.distributed, "Common environment variables").
         self._variable = "GLOO_SOCKET_IFNAME" if device.type == CPU else "NCCL_SOCKET_IFNAME"
         self._backend = "gloo" if device.type == CPU else "nccl"
         self._num_made: Counter[tuple[int, ...]] = Counter()
         self._before = os.environ.get(self._variable)
         if interface is not None:
-            os.environ[self._variable] = interface
+            # NCCL takes a name for the start of many, unless told "=" (NCCL manual, same variable).
+            exactly = "=" if self._backend == "nccl" else ""
+            os.environ[self._variable] = exactly + interface
         if device.type != CPU:
             torch.cuda.set_device(device)
+        # torch names the default group by how many it has tried to make in this process, which may
+        # differ between ranks where one has failed before; then they never meet.
+        distributed_c10d._world.group_count = 0
         try:
             with self._connecting():
                 dist.init_process_group(
                     self._backend,
-                    store=dist.PrefixStore("world", store),
+                    store=_torch.PrefixStore("world", store),
                     rank=world.rank,
                     world_size=world.num_ranks,
-                    timeout=timeout,
+                    timeout=self._connect_timeout,
                 )
+            distributed_c10d._set_pg_timeout(self._timeout)
         except InputError:
             self._restore_environment()
             raise
@@ -99,9 +109,9 @@ class Transport:
     def make_group(self, members: tuple[int, ...]) -> dist.ProcessGroup:
         """A new group, which all members make, and nobody else.
 
-        torch's new_group names a group by how many this rank has made before, which differs between
-        ranks on uneven nodes; then they would wait for one another. So a group is named here, by its
-        members and how many they have made before.
+        torch's new_group names a group by how many this rank has made before. On uneven nodes that
+        differs between ranks, which then never meet; so a group is named here, by its members and
+        how many they have made before.
 
         Raises:
             InputError: If the members can't reach one another.
@@ -110,15 +120,17 @@ class Transport:
         name = distributed_c10d.GroupName(f"{digest}-{self._num_made[members]}")
         self._num_made[members] += 1
         with self._connecting():
+            group: dist.ProcessGroup
             group, _ = distributed_c10d._new_process_group_helper(
                 len(members),
                 members.index(self._rank),
                 list(members),
                 dist.Backend(self._backend),
-                self._store,
+                _torch.PrefixStore("groups", self._store),
                 name,
-                timeout=self._timeout,
+                timeout=self._connect_timeout,
             )
+        distributed_c10d._set_pg_timeout(self._timeout, group)
         distributed_c10d._world.pg_group_ranks[group] = {r: i for i, r in enumerate(members)}
         return group
 
