@@ -38,7 +38,9 @@ class MadeTree:
 
     def deliver_one(self):
         """Deliver the first packet of some channel; False if there is none."""
-        full = [key for key, packets in self.channels.items() if packets and key[1] not in self.stopped]
+        full = [
+            key for key, packets in self.channels.items() if packets and key[1] not in self.stopped
+        ]
         if not full:
             return False
         sender, receiver = self.random.choice(full)

@@ -125,9 +125,7 @@ class TestProcesses:
 
     @pytest.mark.parametrize("culprit", [0, 1, pytest.param(5, marks=pytest.mark.slow)])
     def test_stopped_rank_is_named_then_ends_the_run(self, tmp_path, culprit):
-        with Processes(
-            6, tmp_path, fault="stop", culprit=culprit, settings={"radix": 2}
-        ) as ranks:
+        with Processes(6, tmp_path, fault="stop", culprit=culprit, settings={"radix": 2}) as ranks:
             results = ranks.results(without=[culprit])
         assert len({result["error"] for result in results.values()}) == 1
         assert f"waited 4 s for rank {culprit} (gives no answer" in results[2]["error"]
@@ -189,7 +187,7 @@ def in_threads(actions):
     def work(number):
         try:
             results[number] = actions[number]()
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             results[number] = error
 
     threads = [threading.Thread(target=work, args=(n,), daemon=True) for n in range(len(actions))]

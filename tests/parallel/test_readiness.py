@@ -3,7 +3,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from tests.parallel.made_members import MadeTree
 
 

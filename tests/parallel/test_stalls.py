@@ -1,5 +1,4 @@
 import pytest
-
 from tests.parallel.made_members import MadeTree
 
 PATIENCE = {"stall_s": 10.0, "hang_s": 35.0, "reply_s": 1.0}

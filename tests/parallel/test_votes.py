@@ -4,10 +4,10 @@ import statistics
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.parallel.made_members import MadeTree
 
 from exastorm.parallel.control_messages import Difference, Outcome, Status
 from exastorm.parallel.stragglers import StragglerTable
-from tests.parallel.made_members import MadeTree
 
 
 def vote_all(made, step, **votes):

@@ -8,18 +8,63 @@ is not larger than it.
 
 import statistics
 import time
+from collections import Counter
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from exastorm.parallel.allreduce import AllReduce, Pending
+from exastorm.parallel.allreduce import AllReduce, AllReduceSettings, Pending
+from exastorm.parallel.cluster import Cluster
+from exastorm.parallel.flat import FlatAllReduce
+from exastorm.parallel.hierarchical import HierarchicalAllReduce
+from exastorm.parallel.stages import Failure
 
 SIZES_KB = (4, 64, 1024, 8192)
 """Sizes tried, kilobytes: a norm's gradients, a layer's, and a bucket or more."""
 
 NUM_TRIES = 3
 """Tries of each; their median counts, since the first may find connections not yet made."""
+
+
+def make_allreduce(
+    cluster: Cluster, settings: AllReduceSettings, timeout_s: float, name: str = "gradients"
+) -> AllReduce:
+    """The way to sum over all ranks that settings ask for; all ranks make it at the same time.
+
+    Args:
+        cluster: All ranks.
+        settings: Which way.
+        timeout_s: Longest wait for another rank.
+        name: What tells this from others of the same run.
+
+    Raises:
+        ExchangeError: If ranks can't reach one another.
+    """
+    if cluster.world.num_ranks == 1:
+        return AloneAllReduce()
+    most = max(Counter(cluster.world.placement).values())
+    leaders = {"hierarchical": min(settings.leaders_per_node or most, most), "leader": 1}
+
+    def make(kind: str) -> AllReduce:
+        if kind == "flat":
+            return FlatAllReduce(cluster, settings.wire)
+        return HierarchicalAllReduce(cluster, f"{name}-{kind}", leaders[kind], settings, timeout_s)
+
+    if settings.kind != "auto":
+        return make(settings.kind)
+    return ChosenAllReduce({kind: make(kind) for kind in ("flat", "hierarchical", "leader")})
+
+
+class AloneAllReduce(AllReduce):
+    """The sum over one rank, which is there already."""
+
+    def start(self, buffer: Tensor) -> Pending:
+        """Nothing to do."""
+        return Pending(Failure(), num_parts=0)
+
+    def close(self) -> None:
+        """Nothing to let go."""
 
 
 class ChosenAllReduce(AllReduce):
@@ -45,7 +90,9 @@ class ChosenAllReduce(AllReduce):
             name: dict(zip(SIZES_KB, row, strict=True))
             for name, row in zip(names, measured.tolist(), strict=True)
         }
-        self.choice = {1000 * kb: names[i] for kb, i in zip(SIZES_KB, fastest, strict=True)}
+        self.choice: dict[int, str] = {
+            1000 * kb: names[i] for kb, i in zip(SIZES_KB, fastest, strict=True)
+        }
 
     def start(self, buffer: Tensor) -> Pending:
         """Begin to sum a buffer."""

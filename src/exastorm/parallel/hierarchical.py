@@ -16,8 +16,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from exastorm.parallel.allreduce import AllReduce, Pending, Wire
+from exastorm.parallel.allreduce import AllReduce, AllReduceSettings, Pending, Wire
 from exastorm.parallel.cluster import Cluster
+from exastorm.parallel.node_meeting import NodeMeeting
 from exastorm.parallel.node_memory import FLOAT_BYTES, NodeMemory
 from exastorm.parallel.node_signals import NodeSignals
 from exastorm.parallel.stages import Stages
@@ -43,7 +44,12 @@ class HierarchicalAllReduce(AllReduce):
     """Sums inside nodes, across them and back, in chunks."""
 
     def __init__(
-        self, cluster: Cluster, name: str, num_leaders: int, chunk_mb: float, wire: Wire
+        self,
+        cluster: Cluster,
+        name: str,
+        num_leaders: int,
+        settings: AllReduceSettings,
+        timeout_s: float,
     ) -> None:
         """Make groups, memory and threads; all ranks do so at the same time.
 
@@ -51,8 +57,8 @@ class HierarchicalAllReduce(AllReduce):
             cluster: All ranks.
             name: What tells this from others of the same run.
             num_leaders: Shares of a chunk that cross between nodes side by side.
-            chunk_mb: Size of a chunk.
-            wire: Numbers between nodes.
+            settings: Size of a chunk, and numbers between nodes.
+            timeout_s: Longest wait for another rank of the node.
 
         Raises:
             ExchangeError: If the ranks of a node share no memory.
@@ -62,18 +68,18 @@ class HierarchicalAllReduce(AllReduce):
         self._num_mates, self._index = len(mates), world.rank_of_node
         self._num_leaders = num_leaders
         self._leaders = sorted({j % self._num_mates for j in range(num_leaders)})
-        chunk_size = max(1, int(chunk_mb * 1e6 / FLOAT_BYTES))
-        whole_name = f"{cluster.token}-{name}-{world.node}"
+        chunk_size = max(1, int(settings.chunk_mb * 1e6 / FLOAT_BYTES))
+        meeting = NodeMeeting(cluster.store, world, name, timeout_s)
         self._memory = NodeMemory(
-            whole_name,
+            meeting.name,
             self._num_mates,
             self._index,
-            lambda: cluster.meet(mates, f"memory-{name}"),
+            meeting.meet,
             chunk_size=chunk_size,
             num_slots=NUM_SLOTS,
         )
-        self._signals = NodeSignals(whole_name, mates, self._index, KINDS, cluster.timeout_s)
-        self._cross = self._cross_sums(cluster, wire)
+        self._signals = NodeSignals(meeting.name, mates, self._index, KINDS, timeout_s)
+        self._cross = self._cross_sums(cluster, settings.wire)
         self._number = 0
         self._stages: Stages[Chunk] = Stages(
             (self._enter, self._lead, self._leave),

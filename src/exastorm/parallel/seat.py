@@ -32,6 +32,7 @@ class Seat:
         children: The ranks directly below, in ascending order.
         child_number: Place of each child among the children.
         failure: Why the run ended, None while it goes on.
+        next_ready_s: Before this time no packet goes up only because buckets are ready.
     """
 
     def __init__(self, rank: int, tree: Tree, settings: ControlSettings, clock: Clock) -> None:
@@ -46,7 +47,7 @@ class Seat:
         self._mail: dict[int, list[Message]] = {}
         self._ready: dict[int, Batch] = {}
         self._released: dict[int, Batch] = {}
-        self._next_ready_s = -math.inf
+        self.next_ready_s = -math.inf
 
     @property
     def is_root(self) -> bool:
@@ -99,21 +100,21 @@ class Seat:
             return {}
         if self._released:
             self._pack_released()
-        if self._ready and (self.parent in self._mail or self.clock() >= self._next_ready_s):
+        if self._ready and (self.parent in self._mail or self.clock() >= self.next_ready_s):
             self._pack_ready()
         mail, self._mail = self._mail, {}
         return mail
 
     def ready_due(self) -> float | None:
         """When the buckets that are held back may leave, None if there are none."""
-        return self._next_ready_s if self._ready else None
+        return self.next_ready_s if self._ready else None
 
     def _pack_ready(self) -> None:
         if self._ready and self.parent is not None:
             packet = self._mail.setdefault(self.parent, [])
             packet += [Ready(*batch) for batch in _batches(self._ready)]
             self._ready = {}
-            self._next_ready_s = self.clock() + self.settings.batch_s
+            self.next_ready_s = self.clock() + self.settings.batch_s
 
     def _pack_released(self) -> None:
         if self._released:

@@ -24,21 +24,23 @@ class CrossSum:
         """Take a process group that nobody else uses.
 
         Args:
-            group: Of `Cluster.make_group`.
+            group: Of `Cluster.make_group`; None if this rank is alone in it.
             num_ranks: Ranks in it.
             wire: Numbers on the wire.
         """
         self._group, self._num_ranks, self._type = group, num_ranks, TYPES.get(wire)
 
-    def start(self, share: Tensor) -> Callable[[], None]:
+    def start(self, share: Tensor) -> Callable[[], Any]:
         """Begin to sum a share (n,), float32, in place; what is returned waits for it."""
         if self._num_ranks == 1 or len(share) == 0:
             return _nothing
         if self._type is None:
-            return dist.all_reduce(share, group=self._group, async_op=True).wait
+            work: Any = dist.all_reduce(share, group=self._group, async_op=True)
+            finish: Callable[[], Any] = work.wait
+            return finish
         return self._start_narrow(share)
 
-    def _start_narrow(self, share: Tensor) -> Callable[[], None]:
+    def _start_narrow(self, share: Tensor) -> Callable[[], Any]:
         """The same with 16-bit numbers on the wire."""
         size = -(-len(share) // self._num_ranks)
         sent = share.new_zeros(self._num_ranks, size, dtype=self._type)

@@ -23,9 +23,9 @@ m = `handling_s`, and is tested:
 
 import heapq
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -139,7 +139,7 @@ class ControlSimulation:
         self._offsets: list[float] = np.linspace(0.0, costs.step_s, num_buckets).tolist()
         self._orders = [list(range(num_buckets))] * num_ranks
         self._num_submitted = [0] * num_ranks
-        self._batch_wakes = [-1.0] * num_ranks
+        self._wakes = [-1.0] * num_ranks
 
     def run_step(self) -> ControlTraffic:
         """Simulate the next step, from the first submission until nobody has anything to say."""
@@ -193,33 +193,41 @@ class ControlSimulation:
             member.receive(sender, packet)
         self._submit_due(rank)
         mail = member.take()
+        self._wake_for_next(rank)
         for neighbor, packet in mail.items():
             busy_until += costs.handling_s
             arrives = busy_until + costs.latency_s
-            heapq.heappush(
-                self._events, (arrives, next(self._ticket), neighbor, (rank, packet))
-            )
+            heapq.heappush(self._events, (arrives, next(self._ticket), neighbor, (rank, packet)))
         self._sent[rank] += len(mail)
         self._free_at[rank] = busy_until
-        self._wake_for_batch(rank)
 
     def _submit_due(self, rank: int) -> None:
-        """Submit the buckets whose time has come, and come back for the next."""
-        place = first = self._num_submitted[rank]
-        start, order = self._starts[rank], self._orders[rank]
-        while place < self._num_buckets and start + self._offsets[place] <= self.now:
-            self._members[rank].submit(self._step, order[place])
+        """Submit the buckets whose time has come."""
+        place, order = self._num_submitted[rank], self._orders[rank]
+        start, offsets, member = self._starts[rank], self._offsets, self._members[rank]
+        while place < len(order) and start + offsets[place] <= self.now:
+            member.submit(self._step, order[place])
             place += 1
         self._num_submitted[rank] = place
-        if first < place < self._num_buckets:
-            self._wake(start + self._offsets[place], rank)
 
-    def _wake_for_batch(self, rank: int) -> None:
-        """Come back when the buckets that are held back may leave."""
-        ready_due = self._members[rank].seat.ready_due()
-        if ready_due is not None and ready_due != self._batch_wakes[rank]:
-            self._batch_wakes[rank] = ready_due
-            self._wake(ready_due, rank)
+    def _wake_for_next(self, rank: int) -> None:
+        """Come back when the next bucket is ready, or those held back may leave.
+
+        What is ready while nothing may be said upward changes nothing, and is submitted when it
+        may: an event saved.
+        """
+        seat, place = self._members[rank].seat, self._num_submitted[rank]
+        ready_due = seat.ready_due()
+        if ready_due is not None:
+            wake = ready_due
+        elif place < self._num_buckets:
+            due = self._starts[rank] + self._offsets[place]
+            wake = due if seat.is_root else max(due, seat.next_ready_s)
+        else:
+            return
+        if wake != self._wakes[rank]:
+            self._wakes[rank] = wake
+            self._wake(wake, rank)
 
     def _wake(self, time_s: float, rank: int) -> None:
         heapq.heappush(self._events, (time_s, next(self._ticket), rank, None))
@@ -239,3 +247,20 @@ class ControlSimulation:
             agreement_s=agreement_s,
             busiest_s=float(handled.max()) * self._costs.handling_s,
         )
+
+
+def compare_trees(
+    num_ranks: int,
+    num_buckets: int,
+    radixes: Sequence[int] = (2, 4, 8, 0),
+    costs: ControlCosts | None = None,
+) -> list[tuple[ControlTraffic, ControlTraffic]]:
+    """For each radix (0 is flat), what a negotiated step takes and what one with a cached order."""
+    rows = []
+    for radix in radixes:
+        settings = ControlSettings(radix=radix, confirm_steps=1)
+        run = ControlSimulation(num_ranks, num_buckets, settings, costs or ControlCosts())
+        # One order suffices to be cached, from the third step on.
+        negotiated, _, cached = (run.run_step() for _ in range(3))
+        rows.append((negotiated, cached))
+    return rows
