@@ -1,4 +1,4 @@
-"""One rank of a control plane as a process of its own: `control_rank.py RANK SETUP`, JSON both ways.
+"""One rank of a control plane as a process: `control_rank.py RANK SETUP`, JSON in and out.
 
 Light on purpose: it loads nothing but the control plane. Addresses are files in a folder.
 """
@@ -43,6 +43,11 @@ def misbehave(setup, rank, step):
         raise OSError(28, "No space left on device")
     if setup["fault"] == "sleep":
         time.sleep(600)
+    if setup["fault"] == "slow":
+        (Path(setup["folder"]) / "slow").touch()
+        for _ in range(15):  # Little by little: a suspended process is not to find it done.
+            time.sleep(0.1)
+        return
     if setup["fault"] == "fork_and_die" and os.fork() == 0:
         os.close(1)  # As a loader's worker that outlives its parent.
         time.sleep(30)

@@ -82,11 +82,11 @@ def rounded_sums(cluster, plan):
             way.sum(buffer)
             error = (buffer.double() - exact).norm() / exact.norm()
             check = buffer.view(torch.int32).to(torch.float64).sum().float().reshape(1)
-            lowest, highest = check.clone(), check.clone()
-            plain.sum(lowest)
+            total_check = check.clone()
+            plain.sum(total_check)
             found[f"{kind} {wire}"] = {
                 "error": float(error),
-                "same": abs(float(lowest) - world.num_ranks * float(check))
+                "same": abs(float(total_check) - world.num_ranks * float(check))
                 <= 1e-6 * abs(float(check)),
             }
             way.close()

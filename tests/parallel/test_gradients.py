@@ -166,6 +166,18 @@ def test_extra_numbers_are_summed_with_the_gradients_of_their_step(lag):
     assert seen == [[0.0, 20.0], [2.0, 20.0], [4.0, 20.0]][: 3 - lag]
 
 
+def test_gradients_are_divided_as_they_come():
+    network = make_network()
+    parameters = list(network.parameters())
+    exchange = GradientExchange(parameters, Twins())
+    (x,) = batches(1)
+    exchange.divisor = torch.tensor(8.0)
+    exchange.learn([lambda part=part: gradients_of(network, part) for part in x.chunk(2)])
+    quarters = [0.25 * gradient for gradient in gradients_of(network, x)]
+    # Twice an eighth; the parts are the same numbers added in another order.
+    assert_same([p.grad for p in parameters], quarters, rtol=1e-5, atol=1e-6)
+
+
 def test_gradients_outside_of_a_step_change_nothing():
     network = make_network()
     twins = Twins()

@@ -5,6 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.parallel.made_members import MadeTree
 
+from exastorm.parallel.control_messages import Deviate
+
 
 @st.composite
 def runs(draw):
@@ -136,6 +138,13 @@ class TestCachedOrder:
         cached = [2, 3, 1, 1, 3, 1, 1]
         per_step = [self.messages(made, s, [range(5)] * 7) == cached for s in range(7, 14)]
         assert per_step == [False] * 4 + [True] * 3
+
+    def test_who_deviates_does_not_claim_to_have_gone_as_cached(self):
+        made = MadeTree(3, 2)
+        self.steps(made, 0, 6)
+        for bucket in (4, 3, 2, 1, 0):
+            made.members[2].submit(6, bucket)
+        assert made.members[2].take() == {0: [Deviate(6)]}
 
     def test_a_rank_that_skips_the_same_bucket_always_does_not_deviate(self):
         made = MadeTree(7, 2)

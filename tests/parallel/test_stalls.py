@@ -191,6 +191,27 @@ def test_nothing_is_due_when_nothing_is_waited_for(made):
     assert (made.packets, made.lines) == (packets, {})
 
 
+def test_a_rank_that_was_asleep_itself_blames_nobody(made):
+    # A suspended job: when it goes on, more than hang_s has gone by on every clock.
+    submit_all_but(made, 6)
+    for member in made.members[:-1]:
+        member.vote(0)
+    made.settle()
+    made.now = 100.0
+    for member in made.members:
+        member.forgive()
+        member.tick()
+        assert member.next_tick() in (None, 110.0)
+    made.settle()
+    assert made.lines == {}
+    made.members[6].finish(0)
+    made.members[6].vote(0)
+    made.settle()
+    made.run_until(200)
+    assert made.lines == {}
+    assert all(member.failure is None for member in made.members)
+
+
 def test_progress_is_no_stall(made):
     # A slow step: something comes every 8 s, never 10 s of silence.
     for bucket in range(3):

@@ -60,7 +60,7 @@ class Command:
         """The settings file to read: --config, or the command's own."""
         return option_value(argv, "--config") or cls.default_config
 
-    def run(self) -> Outcome:
+    def run(self) -> Outcome | None:
         """Do the work."""
         raise AssertionError(f"{type(self).__name__} lacks run()")
 
@@ -166,8 +166,10 @@ def figures_text(figures: dict[str, Any], indent: str = "") -> str:
     return "\n".join(lines)
 
 
-def answer(outcome: Outcome, as_json: bool) -> None:
-    """Print what a command did, as JSON or for people."""
+def answer(outcome: Outcome | None, as_json: bool) -> None:
+    """Print what a command did, as JSON or for people; None is for others to tell."""
+    if outcome is None:
+        return
     if as_json:
         sys.stdout.write(json.dumps(outcome.figures, indent=2, allow_nan=False) + "\n")
         return

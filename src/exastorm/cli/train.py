@@ -1,5 +1,6 @@
 """`exastorm train`: train a segmentation network on prepared samples, or go on with a run."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -9,7 +10,8 @@ import tyro
 from exastorm.cli.command import Command, Outcome, option_value
 from exastorm.cli.outputs import out_folder
 from exastorm.errors import InputError
-from exastorm.parallel.world import World
+from exastorm.parallel.cluster import connect
+from exastorm.parallel.launchers import read_launch
 from exastorm.train.run import train
 from exastorm.train.run_folder import SETTINGS_NAME
 from exastorm.train.settings import TrainSettings
@@ -46,8 +48,8 @@ class Train(Command):
         own = None if run is None else Path(run) / SETTINGS_NAME
         return super().config_of(argv) or (str(own) if own is not None and own.is_file() else None)
 
-    def run(self) -> Outcome:
-        """Train it.
+    def run(self) -> Outcome | None:
+        """Train it, together with the other ranks of the launch; the first of them answers.
 
         Raises:
             InputError: Unless samples and --out are given, or --resume alone.
@@ -60,11 +62,10 @@ class Train(Command):
             if self.out:
                 raise InputError(f"--out must not be given with --resume, got {self.out!r}")
             run = Path(self.resume)
-        summary = train(
-            Path(self.samples) if self.samples else None,
-            run,
-            self.train,
-            World.single(),
-            resume=self.resume is not None,
-        )
+        samples = Path(self.samples) if self.samples else None
+        launch = read_launch(os.environ)
+        with connect(launch, self.train.cluster, self.train.compute.device) as cluster:
+            summary = train(samples, run, self.train, cluster, resume=self.resume is not None)
+            if not cluster.world.is_first:
+                return None
         return Outcome(summary.to_line(), summary.to_dict())

@@ -165,6 +165,10 @@ class Member:
         if self.failure is None:
             self.stalls.tick()
 
+    def forgive(self) -> None:
+        """Call in place of a `tick` that comes much too late: silence counts from now on."""
+        self.stalls.forgive()
+
     def next_tick(self) -> float | None:
         """When `tick` and `take` must be called at the latest, None if time changes nothing."""
         if self.failure is not None:

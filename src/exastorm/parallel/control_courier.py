@@ -46,6 +46,8 @@ class Courier:
         self._tell = tell
         self._sleeps_until = math.inf
         self._is_awake = False
+        self._has_overslept = False
+        self._reply_s = member.seat.settings.reply_s
         self._is_closing = False
         self._writing: set[Link] = set()
         self._selector = selectors.DefaultSelector()
@@ -107,6 +109,7 @@ class Courier:
             self._tell()
             timeout_s = None if wake_at == math.inf else max(wake_at - time.monotonic(), 0)
             keys = self._selector.select(timeout_s)
+            self._has_overslept = time.monotonic() > wake_at + self._reply_s
             ready = [key.data for key, _ in keys if key.data is not None]
 
     def _turn(self, ready: Sequence[Link]) -> None:
@@ -117,6 +120,8 @@ class Courier:
         for link in ready:
             link.flush()
             self._take_in(link)
+        if self._has_overslept:  # The whole job was stopped, and goes on now.
+            self._member.forgive()
         self._member.tick()
         self.changed()
         self._watch_for_writing()
@@ -126,13 +131,13 @@ class Courier:
 
     def _take_in(self, link: Link) -> None:
         """What a neighbor says, and whether it has hung up."""
+        ended = False
         try:
             packets, ended = link.receive()
             for packet in packets:
                 self.num_received += 1
                 self._member.receive(link.rank, decode(packet))
         except ValueError as error:
-            ended = True
             self._member.fail(f"rank {link.rank} can't be understood: {error}", (link.rank,))
         if ended:
             self._selector.unregister(link.socket)

@@ -33,7 +33,8 @@ class ControlSettings:
     hang_s: float = 600.0
     """Silence after which the run is ended on all ranks (seconds).
 
-    10 minutes is the timeout of PyTorch's NCCL process group."""
+    10 minutes is the timeout of PyTorch's NCCL process group. Must be longer than whatever one rank
+    does alone while the others wait, such as writing a checkpoint."""
 
     reply_s: float = 2.0
     """A control thread that gives no answer for so long counts as silent (seconds).

@@ -101,6 +101,7 @@ class GradientExchange:
         num_bytes: Of what is summed in a step.
         num_buckets: Sums a step.
         extra: Sum over ranks of the extra numbers of the step whose gradients were handed out last.
+        divisor: By which gradients are divided as they come, a scalar; None for 1.
     """
 
     def __init__(
@@ -122,6 +123,7 @@ class GradientExchange:
             num_extra: Numbers that are summed with the gradients of a step, as its loss.
         """
         self.lag = lag
+        self.divisor: Tensor | None = None
         self._parameters, self._allreduce = list(parameters), allreduce
         layout = _layout(self._parameters, bucket_mb)
         self.num_buckets = len(layout)
@@ -227,6 +229,8 @@ class GradientExchange:
         """Put a gradient where it belongs; start the sums of buckets that are full."""
         current = self._generations[self._step % len(self._generations)]
         bucket = current.buckets[current.of_parameter[number]]
+        if self.divisor is not None:
+            gradient = gradient / self.divisor
         if number in current.arrived:
             bucket.views[number].add_(gradient)
         else:

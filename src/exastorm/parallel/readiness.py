@@ -131,6 +131,11 @@ class Readiness:
         ):
             self._open(step).since = since
 
+    def forgive(self) -> None:
+        """Count silence from now on."""
+        for round_ in self._rounds.values():
+            round_.since = self.seat.clock()
+
     def own_missing(self, step: int) -> list[int]:
         """Buckets of a step that this rank has not submitted."""
         return [] if self.history.is_complete(step) else self.own.missing(step)

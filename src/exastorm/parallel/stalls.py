@@ -106,6 +106,12 @@ class StallSearch:
             times.append(self._due(oldest[0]))
         return min(times, default=None)
 
+    def forgive(self) -> None:
+        """Count silence from now on: this rank itself was asleep, and blames nobody for that."""
+        self._inquiry = self._asked_parent = self._asked_at = None
+        for part in self._parts.values():
+            part.forgive()
+
     def on_waiting(self, child: int, message: Waiting) -> None:
         """A child waits, and wants to know if this rank is alive."""
         self.seat.send(child, Alive())

@@ -97,6 +97,11 @@ class Votes:
             self._polls[step] = Poll()
             self._polls[step].since = since
 
+    def forgive(self) -> None:
+        """Count silence from now on."""
+        for poll in self._polls.values():
+            poll.since = self.seat.clock()
+
     def own_missing(self, step: int) -> bool:
         """True if this rank has still to vote."""
         poll = self._polls.get(step)

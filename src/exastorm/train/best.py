@@ -67,12 +67,12 @@ class BestModel:
     """
 
     def __init__(
-        self, path: Path, index: SampleIndex, settings: TrainSettings, class_weights: Tensor
+        self, path: Path | None, index: SampleIndex, settings: TrainSettings, class_weights: Tensor
     ) -> None:
         """Keep weights in a file.
 
         Args:
-            path: The model file.
+            path: The model file; None on ranks that write none.
             index: Of the samples.
             settings: Of the training.
             class_weights: Weights of the classes in the loss (K,), for the record.
@@ -118,7 +118,8 @@ class BestModel:
         if state["step"] < 0:
             return
         try:
-            load_model(self._path)
+            if self._path is not None:
+                load_model(self._path)
         except InputError as error:
             warnings.warn(f"the best weights so far are lost: {error}", stacklevel=2)
             return
@@ -129,6 +130,8 @@ class BestModel:
         self, network: SegmentationNetwork, bias: tuple[float, ...], scores: dict[str, Any]
     ) -> None:
         """Write the network, its logits shifted, with its record."""
+        if self._path is None:
+            return
         decided = copy.deepcopy(network)
         decided.add_to_logits(bias)
         training = {"step": self.step, "validation": scores, "class_weights": self._class_weights}

@@ -197,6 +197,24 @@ class CheckpointStore:
             ) from error
 
 
+class NoCheckpoints(CheckpointStore):
+    """What ranks have that leave checkpoints to the first: the same verbs, and nothing done."""
+
+    def __enter__(self) -> "NoCheckpoints":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Nothing is under way."""
+
+    def save(self, state: dict[str, Any], step: int) -> None:
+        """Leave it to the first rank."""
+
+
 def has_checkpoint(run: Path) -> bool:
     """True if a run folder holds a checkpoint, whole or not.
 

@@ -25,6 +25,7 @@ class TrainingData:
         store: The samples.
         class_weights: Loss weight of each class (K,).
         plan: Who reads what in an epoch of training.
+        world: Who sits where.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class TrainingData:
             class_frequencies(self.store.index, settings), settings.loss.weight_law
         )
         self._settings = settings
-        self._rank = world.rank
+        self.world = world
         self._recalled: tuple[str, ...] = ()
         self._device = device
         self._train = self._split(
@@ -73,7 +74,7 @@ class TrainingData:
                 self._train,
                 self.plan,
                 epoch=epoch,
-                rank=self._rank,
+                rank=self.world.rank,
                 start_step=step,
                 settings=self._settings.loader,
                 device=self._device,
@@ -81,21 +82,27 @@ class TrainingData:
             epoch, step = epoch + 1, 0
 
     def validation_batches(self) -> Iterator[Batch]:
-        """The validation split, in order of time."""
+        """This rank's share of the validation split, in order of time."""
         plan = SamplePlan(
             num_samples=len(self._validation),
             batch_size=self._settings.batch_size,
+            num_ranks=self.world.num_ranks,
             shuffle=False,
             tail="keep",
         )
         return make_loader(
-            self._validation, plan, epoch=0, settings=self._settings.loader, device=self._device
+            self._validation,
+            plan,
+            epoch=0,
+            rank=self.world.rank,
+            settings=self._settings.loader,
+            device=self._device,
         )
 
     def times_of_step(self, run_step: int) -> list[str]:
         """Times of the samples that this rank sees after `run_step` steps of the run."""
         epoch, step = divmod(run_step, self.plan.num_steps)
-        chosen = step_samples(self.plan, epoch=epoch, step=step, rank=self._rank)
+        chosen = step_samples(self.plan, epoch=epoch, step=step, rank=self.world.rank)
         return [str(self.store.time(int(self._train.samples[i]))) for i in chosen]
 
     def bad_samples(self) -> tuple[str, ...]:

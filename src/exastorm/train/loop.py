@@ -2,7 +2,8 @@
 
 Which samples a step sees, how they are turned and which features are dropped depends on seed and
 step alone; so a run that goes on from a checkpoint ends with the weights of one that never stopped,
-bit for bit on a CPU. Inside a step the host never waits for the device.
+bit for bit on a CPU. Inside a step the host never waits for the device. All ranks take the same
+steps; the first of them writes what all share.
 """
 
 import math
@@ -19,7 +20,7 @@ from exastorm.networks.build import build_network
 from exastorm.networks.network import SegmentationNetwork
 from exastorm.networks.operations import count_layers
 from exastorm.networks.record import MODEL_NAME
-from exastorm.parallel.world import World
+from exastorm.parallel.cluster import Cluster
 from exastorm.progress import ProgressBar
 from exastorm.samples.dataset import Batch
 from exastorm.train.best import BestModel
@@ -36,6 +37,7 @@ from exastorm.train.run_folder import check_same_settings
 from exastorm.train.schedule import rate_factor
 from exastorm.train.settings import TrainSettings
 from exastorm.train.stopping import StopRequest
+from exastorm.train.together import Together
 from exastorm.train.validation import validate
 from exastorm.train.workers import BatchWorkers, cut, part_seed
 from exastorm.variables import NUM_CLASSES
@@ -47,12 +49,13 @@ class Trainer:
     Attributes:
         step_number: Steps done.
         minutes: Time trained in earlier attempts, minutes.
-        loss: Loss of the last step, nats; a scalar on the device.
+        loss: Loss of the step whose gradients were used last, nats; a scalar on the device.
+        weight: Sum of the loss weights of its samples.
     """
 
     settings: TrainSettings
     run: Path
-    rank: int
+    together: Together
 
     # What learns, from what.
     data: TrainingData
@@ -66,13 +69,14 @@ class Trainer:
     step_number: int
     minutes: float
     loss: Tensor
+    weight: Tensor
     best: BestModel
 
     def __init__(
-        self, samples: Path, run: Path, settings: TrainSettings, world: World, plan: ComputePlan
+        self, samples: Path, run: Path, settings: TrainSettings, cluster: Cluster, plan: ComputePlan
     ) -> None:
-        self.settings, self.run, self.rank, self.plan = settings, run, world.rank, plan
-        self.data = TrainingData(samples, settings, world, plan.device)
+        self.settings, self.run, self.plan = settings, run, plan
+        self.data = TrainingData(samples, settings, cluster.world, plan.device)
         index = self.data.store.index
         torch.manual_seed(settings.seed)
         self.network = build_network(
@@ -80,6 +84,9 @@ class Trainer:
         )
         plan.place(self.network.train())
         self.network.recompute = settings.compute.recompute
+        self.together = Together(
+            cluster, self.network, settings.exchange, settings.cluster.timeout_s
+        )
         parameters = list(self.network.parameters())
         self.workers = BatchWorkers(
             forward_of(self.network, plan.compile),
@@ -97,8 +104,10 @@ class Trainer:
         )
         decay = settings.ema_decay
         self.average = None if decay is None else WeightAverage(self.network, decay)
-        self.step_number, self.minutes, self.loss = 0, 0.0, torch.tensor(math.nan)
-        self.best = BestModel(run / MODEL_NAME, index, settings, self.data.class_weights)
+        self.step_number, self.minutes = 0, 0.0
+        self.loss, self.weight = torch.tensor(math.nan), torch.tensor(0.0)
+        path = run / MODEL_NAME if self.together.is_first else None
+        self.best = BestModel(path, index, settings, self.data.class_weights)
         self._untold: list[float] = []
         self._started = time.perf_counter()
 
@@ -109,7 +118,8 @@ class Trainer:
             InputError: For a sample or steps that go wrong; what was done before is saved.
         """
         size, cost = self.data.plan.global_batch, self.tflop_per_sample()
-        with RunLog(self.run, size, self.step_number, cost) as log, self.workers:
+        folder = self.run if self.together.is_first else None
+        with RunLog(folder, size, self.step_number, cost) as log, self.workers, self.together:
             log.record_steps(self._untold)
             try:
                 self._take_steps(log, checkpoints, stop)
@@ -120,17 +130,19 @@ class Trainer:
     def _take_steps(self, log: RunLog, checkpoints: CheckpointStore, stop: StopRequest) -> None:
         """The steps of `train`."""
         settings = self.settings
-        with ProgressBar("train", settings.num_steps) as bar:
+        with ProgressBar("train", settings.num_steps, self.together.is_first) as bar:
             bar.advance(self.step_number)
             for batch in self.data.batches(self.step_number):
                 log.record_step(self.step(batch))
-                # Asked once: the clock may run out at any moment.
-                over = self.progress() >= 1.0
+                # Asked once: the clock may run out at any moment, and not on all ranks at once.
+                over, stopped = self.together.any_of(
+                    self.progress() >= 1.0, stop.requested is not None
+                )
                 if over or self.step_number % settings.log_interval == 0:
                     self.write_steps(log)
                 if over or self.step_number % settings.validation.interval == 0:
                     log.write_validation(self.step_number, self.minutes_now(), self.validate())
-                ends = over or self.best.reached_target or stop.requested is not None
+                ends = over or self.best.reached_target or stopped
                 if ends or checkpoints.is_due(self.step_number):
                     checkpoints.save(self.state_dict(log), self.step_number)
                 bar.advance(note=log.note)
@@ -140,19 +152,38 @@ class Trainer:
     def step(self, batch: Batch) -> Tensor:
         """Update the weights by one batch; returns its loss."""
         self.set_learning_rate()
-        self.loss = self.learn(batch)
-        self.stepper.step(self.loss, self.step_number, batch.total_weight == 0)
-        if self.average is not None:
-            self.average.update(self.stepper.skipped)
+        if self.learn(batch):
+            self.stepper.step(
+                self.loss, self.step_number, self.weight == 0, scaled=self.together.exchange is None
+            )
+            if self.average is not None:
+                self.average.update(self.stepper.skipped)
         self.step_number += 1
         return self.loss
 
-    def learn(self, batch: Batch) -> Tensor:
-        """Set the gradients to those of one batch; returns its loss."""
-        seed, step = self.settings.seed, self.step_number
-        return self.workers.forward_backward(
-            batch, lambda part: part_seed(seed, step, self.rank, part), self.stepper.scale
+    def learn(self, batch: Batch) -> bool:
+        """Set the gradients, with loss and weight of the batch that they are of.
+
+        That is this batch, or with lag the one before; False if there is none.
+        """
+        seed, step, rank = self.settings.seed, self.step_number, self.data.world.rank
+        exchange = self.together.exchange
+
+        def seed_of_part(part: int) -> int:
+            return part_seed(seed, step, rank, part)
+
+        if exchange is None:
+            self.weight = batch.total_weight
+            self.loss = self.workers.forward_backward(batch, seed_of_part, self.stepper.scale)
+            return True
+        whole = self.together.whole_of(batch)
+        extra = self.workers.forward_exchange(
+            batch, seed_of_part, self.stepper.scaler, exchange, whole
         )
+        if extra is not None:
+            # The buffer that they are in is used again.
+            self.loss, self.weight = extra.clone().unbind()
+        return extra is not None
 
     def set_learning_rate(self) -> None:
         """Give the optimizer the learning rate of the next step."""
@@ -170,7 +201,7 @@ class Trainer:
     def _score(self, settings: Any) -> dict[str, Any]:
         """Score the network as it is, and offer it as the best."""
         batches, weights = self.data.validation_batches(), self.data.class_weights.tolist()
-        scores = validate(self.network, batches, weights, settings, self.plan)
+        scores = validate(self.network, batches, weights, settings, self.plan, self.together.sum)
         self.best.offer(self.network, self.step_number, scores)
         return scores
 
@@ -194,7 +225,7 @@ class Trainer:
                 f"of them step {bad.last_step + 1}; look at these samples, or lower "
                 f"optimizer.learning_rate ({self.settings.optimizer.learning_rate:g})",
                 file=self.data.store.path,
-                time=", ".join(self.bad_times(bad.last_step)),
+                time=", ".join(self.together.gather(self.bad_times(bad.last_step))),
             )
 
     def bad_times(self, step: int) -> list[str]:
@@ -224,6 +255,7 @@ class Trainer:
             "network": self.network.state_dict(),
             "stepper": self.stepper.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
+            "exchange": self.together.state_dict(),
             "step": self.step_number,
             "minutes": self.minutes_now(),
             "loss": self.loss,
@@ -251,6 +283,7 @@ class Trainer:
         self.stepper.load_state_dict(state["stepper"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
+        self.together.load_state_dict(state["exchange"])
         self.step_number, self.minutes = state["step"], state["minutes"]
         self.loss, self._untold = state["loss"], state["untold_losses"]
         self.data.recall_bad_samples(state["bad_samples"])

@@ -2,11 +2,13 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 from exastorm.errors import InputError
 from exastorm.networks.record import MODEL_NAME
-from exastorm.parallel.world import World
-from exastorm.train.checkpoint import CheckpointStore, has_checkpoint
+from exastorm.parallel.cluster import Cluster
+from exastorm.parallel.sharing import share
+from exastorm.train.checkpoint import CheckpointStore, NoCheckpoints, has_checkpoint
 from exastorm.train.device import compute_mode, plan_compute
 from exastorm.train.loop import Trainer
 from exastorm.train.run_folder import resume_run, samples_of_run, start_run
@@ -19,7 +21,7 @@ def train(
     samples: str | Path | None,
     run: str | Path,
     settings: TrainSettings | None,
-    world: World | None = None,
+    cluster: Cluster | None = None,
     resume: bool = False,
 ) -> TrainSummary:
     """Train a network on prepared samples.
@@ -32,33 +34,45 @@ def train(
         samples: Folder that `prepare_samples` made; with `resume` None means that of the run.
         run: Folder to make, or with `resume` the one to go on in.
         settings: How to train; None takes the defaults, with `resume` those of the run.
-        world: Where this process sits; None for one process.
+        cluster: All ranks, of which each calls this; None for one process. The run folder need be
+            seen by the first rank alone.
         resume: Go on from the last whole checkpoint in `run`.
 
     Raises:
         InputError: If samples or checkpoints can't be used, the settings don't fit them, or too
             many steps in a row had no finite loss.
     """
-    run, world = Path(run), world or World.single()
-    if world.num_ranks > 1:
-        raise InputError(f"training must be in one process, got num_ranks {world.num_ranks}")
-    samples, settings = _what_to_train(samples, run, settings, resume)
+    run, cluster = Path(run), cluster or Cluster.alone()
+    samples, settings = share(cluster, lambda: _what_to_train(samples, run, settings, resume))
+    if cluster.world.num_ranks > 1 and settings.network.norm == "batch":
+        raise InputError("network.norm must be group where several ranks train, got batch")
     one_worker = settings.network.norm == "batch"
     plan = plan_compute(settings.compute, settings.batch_size, one_worker=one_worker)
     with compute_mode(settings.compute, plan), StopRequest() as stop:
-        trainer = Trainer(samples, run, settings, world, plan)
-        with CheckpointStore(run, settings.checkpoint) as checkpoints:
-            if not resume:
+        trainer = Trainer(samples, run, settings, cluster, plan)
+        kind = CheckpointStore if cluster.world.is_first else NoCheckpoints
+        with kind(run, settings.checkpoint) as checkpoints:
+            if not resume and cluster.world.is_first:
                 start_run(run, samples, settings)
             # A run that ended before its first checkpoint begins again.
-            if resume and has_checkpoint(run):
-                trainer.load_state_dict(checkpoints.load()[0])
+            state = share(cluster, lambda: _last_state(checkpoints, run)) if resume else None
+            if state is not None:
+                trainer.load_state_dict(state)
             if not trainer.is_over():
                 trainer.train(checkpoints, stop)
             elif trainer.best.step < 0:
                 # The file of the best weights was lost: the last ones take its place.
                 trainer.validate()
     return summary_of(trainer, stop.requested)
+
+
+def _last_state(checkpoints: CheckpointStore, run: Path) -> dict[str, Any] | None:
+    """The state of the last whole checkpoint; None for a run that ended before its first.
+
+    Raises:
+        InputError: If none is whole.
+    """
+    return checkpoints.load()[0] if has_checkpoint(run) else None
 
 
 def _what_to_train(

@@ -20,7 +20,17 @@ SETTINGS_NAME = "settings.yaml"
 VERSION_NAME = "version.txt"
 SAMPLES_NAME = "samples.txt"
 
-MAY_CHANGE = ("compute.", "loader.", "checkpoint.", "log_interval", "max_bad_steps", "skip_bad")
+MAY_CHANGE = (
+    "compute.",
+    "cluster.",
+    "exchange.allreduce.",
+    "exchange.bucket_mb",
+    "loader.",
+    "checkpoint.",
+    "log_interval",
+    "max_bad_steps",
+    "skip_bad",
+)
 """Beginnings of settings that a resumed run may change. What it learns does not hang on them, but
 for the rounding of another device, precision or number of threads, which also cuts batches into
 other parts for dropout and batch norm."""
