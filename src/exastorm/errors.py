@@ -34,6 +34,10 @@ class InputError(ValueError):
         super().__init__(" ".join(message.split()))
 
 
+class ExchangeError(RuntimeError):
+    """Ranks that should exchange something can't: one is gone, silent, or says something else."""
+
+
 @contextmanager
 def writing(file: str | Path) -> Iterator[None]:
     """Tell a failure to write netCDF as other failures to write, where the library only says so.

@@ -23,6 +23,7 @@ from exastorm.parallel.seat import Seat
 PROTOCOL = "exastorm control 1"
 _MAX_GREETING_BYTES = 4096
 _RETRY_S = 0.1
+_FAILED = "failed: "
 _BACKLOG = 1024
 
 
@@ -31,7 +32,8 @@ class Addresses:
     """How ranks find one another: two functions, such as a store's set and get.
 
     Attributes:
-        publish: Takes a rank and its address (text), for others to look up.
+        publish: Takes a rank and its address (text), for others to look up; a second one replaces
+            the first.
         lookup: Takes a rank and gives its address, waiting until it is published.
         host: The name or address under which other ranks reach this one.
     """
@@ -64,14 +66,15 @@ def meet(seat: Seat, addresses: Addresses, facts: Mapping[str, int]) -> dict[int
             port = listener.getsockname()[1]
             addresses.publish(seat.rank, f"{addresses.host} {port} {token}")
         if seat.parent is not None:
-            address = addresses.lookup(seat.parent)
-            links[seat.parent] = _join(seat, address, facts, deadline)
+            links[seat.parent] = _join(seat, addresses, facts, deadline)
         if listener is not None:
             _gather(_Door(seat, token, facts, links), listener, deadline)
     except ControlError as error:
         for link in links.values():
             link.send(encode([Failure(str(error), error.ranks)]))
             link.close()
+        if listener is not None:  # For children that come later.
+            addresses.publish(seat.rank, f"{_FAILED}{error}")
         raise
     finally:
         if listener is not None:
@@ -84,12 +87,12 @@ def _listen(host: str) -> socket.socket:
     return socket.create_server((host, 0), family=family, backlog=_BACKLOG)
 
 
-def _join(seat: Seat, address: str, facts: Mapping[str, int], deadline: float) -> Link:
+def _join(seat: Seat, addresses: Addresses, facts: Mapping[str, int], deadline: float) -> Link:
     """Connect to the parent and greet it."""
     parent = seat.parent
     assert parent is not None
-    host, port, token = address.split()
-    link = Link(_connect(parent, host, int(port), deadline), parent)
+    connection, token = _connect(parent, addresses, deadline)
+    link = Link(connection, parent)
     link.send(json.dumps([PROTOCOL, token, seat.rank, dict(facts)]).encode())
     try:
         answer = _wait_for_packet(link, deadline)
@@ -102,11 +105,16 @@ def _join(seat: Seat, address: str, facts: Mapping[str, int], deadline: float) -
     return link
 
 
-def _connect(rank: int, host: str, port: int, deadline: float) -> socket.socket:
+def _connect(rank: int, addresses: Addresses, deadline: float) -> tuple[socket.socket, str]:
+    """A connection to a rank, and the token it published."""
     while True:
+        address = addresses.lookup(rank)
+        if address.startswith(_FAILED):
+            raise ControlError(address.removeprefix(_FAILED))
+        host, port, token = address.split()
         try:
             left_s = max(deadline - time.monotonic(), _RETRY_S)
-            return socket.create_connection((host, port), timeout=left_s)
+            return socket.create_connection((host, int(port)), timeout=left_s), token
         except OSError as error:
             if time.monotonic() + _RETRY_S > deadline:
                 raise ControlError(

@@ -1,8 +1,6 @@
 """What goes wrong between processes."""
 
-
-class ExchangeError(RuntimeError):
-    """Ranks that should exchange something can't: one is gone, silent, or says something else."""
+from exastorm.errors import ExchangeError
 
 
 class ControlError(ExchangeError):
@@ -15,3 +13,6 @@ class ControlError(ExchangeError):
     def __init__(self, line: str, ranks: tuple[int, ...] = ()) -> None:
         super().__init__(line)
         self.ranks = ranks
+
+
+__all__ = ["ControlError", "ExchangeError"]

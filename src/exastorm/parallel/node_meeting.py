@@ -3,7 +3,7 @@
 import secrets
 from datetime import timedelta
 
-from exastorm.parallel.errors import ExchangeError
+from exastorm.errors import ExchangeError
 from exastorm.parallel.stores import KeyStore
 from exastorm.parallel.world import World
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from exastorm.parallel.errors import ExchangeError
+from exastorm.errors import ExchangeError
 
 SHARED_FOLDER = Path("/dev/shm")
 """Where Linux keeps files in memory (shm_overview(7))."""

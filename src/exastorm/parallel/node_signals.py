@@ -12,7 +12,7 @@ import struct
 import time
 from collections.abc import Iterable
 
-from exastorm.parallel.errors import ExchangeError
+from exastorm.errors import ExchangeError
 
 NUMBER = struct.Struct("<q")
 GREETING = struct.Struct("<qq")

@@ -1,0 +1,75 @@
+"""`exastorm launch`: train with several ranks on this machine, and go on when one is lost."""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from exastorm.cli.command import Command, Outcome, option_value, parse
+from exastorm.cli.train import Train
+from exastorm.errors import InputError
+from exastorm.parallel.supervisor import Supervisor, SupervisorSettings
+from exastorm.train.run_folder import SETTINGS_NAME
+
+WHAT = "train"
+"""The command that ranks can share."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch(Command):
+    """Train with several ranks on this machine, and go on from a checkpoint when one is lost.
+
+    What follows the word train are the options of exastorm train. Several machines are started by
+    torchrun, Slurm or MPI.
+    """
+
+    example: ClassVar[str] = "exastorm launch --launch.num-ranks 4 train samples --out run"
+
+    launch: SupervisorSettings = field(default_factory=SupervisorSettings)
+
+    def run(self) -> Outcome:
+        """Say what is missing.
+
+        Raises:
+            InputError: Always: `main` runs it with a command.
+        """
+        raise InputError(f"launch needs a command: {self.example}")
+
+
+def main(argv: list[str]) -> int:
+    """Start the ranks, and wait for them; returns the exit code.
+
+    Raises:
+        InputError: For options that are wrong, found before any rank starts.
+    """
+    place = argv.index(WHAT) if WHAT in argv else len(argv)
+    own = parse(Launch, "launch", argv[:place])
+    if place == len(argv):
+        own.run()
+    told = argv[place + 1 :]
+    parse(Train, WHAT, told)
+    return Supervisor(lambda attempt: command_of(told, attempt), own.launch).run()
+
+
+def command_of(told: list[str], attempt: int) -> list[str]:
+    """What each rank runs: what was told, and after a loss the run of it from its last checkpoint.
+
+    Args:
+        told: Options of exastorm train.
+        attempt: How often ranks were started before.
+    """
+    run = option_value(told, "--out")
+    if attempt and run is not None and (Path(run) / SETTINGS_NAME).is_file():
+        told = [*_without(told, "--out"), "--resume", run]
+    return [sys.executable, "-m", "exastorm.cli.main", WHAT, *told]
+
+
+def _without(argv: list[str], option: str) -> list[str]:
+    """Arguments without an option and its value."""
+    kept, skip = [], False
+    for word in argv:
+        if skip or word == option:
+            skip = not skip
+        elif not word.startswith(f"{option}="):
+            kept.append(word)
+    return kept
