@@ -60,16 +60,5 @@ def command_of(told: list[str], attempt: int) -> list[str]:
     """
     run = option_value(told, "--out")
     if attempt and run is not None and (Path(run) / SETTINGS_NAME).is_file():
-        told = [*_without(told, "--out"), "--resume", run]
+        told = ["--resume", run, *(word for word in told if word == "--json")]
     return [sys.executable, "-m", "exastorm.cli.main", WHAT, *told]
-
-
-def _without(argv: list[str], option: str) -> list[str]:
-    """Arguments without an option and its value."""
-    kept, skip = [], False
-    for word in argv:
-        if skip or word == option:
-            skip = not skip
-        elif not word.startswith(f"{option}="):
-            kept.append(word)
-    return kept

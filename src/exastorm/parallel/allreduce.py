@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
-from exastorm.errors import ExchangeError
+from exastorm.parallel.errors import told
 from exastorm.parallel.stages import Failure
 
 AllReduceKind = Literal["auto", "flat", "hierarchical", "leader"]
@@ -82,17 +82,6 @@ class Pending:
         self._over.wait()
         if self._failure.error is not None:
             raise told(self._failure.error)
-
-
-def told(error: BaseException) -> BaseException:
-    """What is said of an error in an exchange, in place of what a library says of it."""
-    if not isinstance(error, RuntimeError) or isinstance(error, ExchangeError):
-        return error
-    # gloo and NCCL begin with the place in their code, in brackets.
-    text = str(error).partition("\n")[0].rpartition("] ")[2] or str(error)
-    problem = ExchangeError(f"an exchange with other ranks failed: {text}")
-    problem.__cause__ = error
-    return problem
 
 
 class AllReduce(ABC):

@@ -1,5 +1,8 @@
 """What goes wrong between processes."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from exastorm.errors import ExchangeError
 
 
@@ -15,4 +18,30 @@ class ControlError(ExchangeError):
         self.ranks = ranks
 
 
-__all__ = ["ControlError", "ExchangeError"]
+def told(error: BaseException) -> BaseException:
+    """What is said of an error in an exchange, in place of what a library says of it."""
+    if not isinstance(error, RuntimeError) or isinstance(error, ExchangeError):
+        return error
+    # gloo and NCCL begin with the place in their code, in brackets, and gloo ends with advice.
+    text = str(error).partition("\n")[0].partition(". This is")[0]
+    problem = ExchangeError(
+        f"an exchange with other ranks failed: {text.partition('] ')[2] or text}"
+    )
+    problem.__cause__ = error
+    return problem
+
+
+@contextmanager
+def exchanging() -> Iterator[None]:
+    """Tell of errors in an exchange as `told` does.
+
+    Raises:
+        ExchangeError: For a RuntimeError of a library.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        raise told(error) from error
+
+
+__all__ = ["ControlError", "ExchangeError", "exchanging", "told"]

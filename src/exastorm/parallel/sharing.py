@@ -9,6 +9,7 @@ import torch.distributed as dist
 
 from exastorm.errors import InputError
 from exastorm.parallel.cluster import Cluster
+from exastorm.parallel.errors import exchanging
 
 Found = TypeVar("Found")
 
@@ -35,7 +36,8 @@ def share(cluster: Cluster, find: Callable[[], Found]) -> Found:
             found = find()
         except InputError as problem:
             error = problem
-    found, error = _broadcast((found, error), cluster, everyone)
+    with exchanging():
+        found, error = _broadcast((found, error), cluster, everyone)
     if error is not None:
         raise error
     result: Found = found

@@ -8,6 +8,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from exastorm.parallel.cluster import Cluster
+from exastorm.parallel.errors import exchanging
 
 
 class Totals:
@@ -30,7 +31,8 @@ class Totals:
         work: Any = dist.all_reduce(total, group=self._ahead, async_op=True)
 
         def finish() -> Tensor:
-            work.wait()
+            with exchanging():
+                work.wait()
             return total
 
         return finish
@@ -39,7 +41,8 @@ class Totals:
         """Sum tensors in place."""
         if self._between is not None:
             for tensor in tensors:
-                dist.all_reduce(tensor, group=self._between)
+                with exchanging():
+                    dist.all_reduce(tensor, group=self._between)
 
     def gather(self, texts: list[str]) -> list[str]:
         """The texts of all ranks, rank by rank."""
@@ -53,4 +56,5 @@ class Totals:
         """Give all ranks what rank 0 has."""
         if self._between is not None:
             for tensor in tensors:
-                dist.broadcast(tensor.detach(), src=0, group=self._between)
+                with exchanging():
+                    dist.broadcast(tensor.detach(), src=0, group=self._between)
