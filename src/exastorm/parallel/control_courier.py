@@ -52,6 +52,8 @@ class Courier:
         self._writing: set[Link] = set()
         self._selector = selectors.DefaultSelector()
         self._wake_in, self._wake_out = socket.socketpair()
+        self._wake_in.setblocking(False)
+        self._wake_out.setblocking(False)
         self._thread = threading.Thread(target=self._run, name="exastorm-control", daemon=True)
         if links:
             self._thread.start()
@@ -60,7 +62,7 @@ class Courier:
         """With `news` held: the state machine was changed; send what it has to say."""
         self._send()
         self.news.notify_all()
-        if self._is_awake:
+        if self._is_awake or not self._links:
             return
         next_tick = self._member.next_tick()
         is_sooner = next_tick is not None and next_tick < self._sleeps_until
@@ -91,8 +93,6 @@ class Courier:
 
     def _run(self) -> None:
         """The thread."""
-        for end in (self._wake_in, self._wake_out):
-            end.setblocking(False)
         self._selector.register(self._wake_in, selectors.EVENT_READ)
         for link in self._links.values():
             self._selector.register(link.socket, selectors.EVENT_READ, link)
