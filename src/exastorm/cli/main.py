@@ -127,7 +127,9 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.write(f"exastorm: error: {' '.join(error_text(error).split())}\n")
         return USAGE_ERROR
     except ExchangeError as error:
-        sys.stderr.write(f"exastorm: error: {' '.join(str(error).split())}\n")
+        # Of all ranks one tells.
+        if not getattr(error, "is_told", False):
+            sys.stderr.write(f"exastorm: error: {' '.join(str(error).split())}\n")
         return LOST
     except KeyboardInterrupt:
         sys.stderr.write("exastorm: stopped\n")

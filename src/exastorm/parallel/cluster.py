@@ -16,7 +16,8 @@ import torch.distributed as dist
 
 from exastorm.parallel.cards import Card
 from exastorm.parallel.hosts import host_identity
-from exastorm.parallel.launchers import Launch
+from exastorm.parallel.interfaces import source_address
+from exastorm.parallel.launchers import LOOPBACK, Launch
 from exastorm.parallel.meeting import leave, meet, open_store
 from exastorm.parallel.stores import KeyStore, MemoryStore
 from exastorm.parallel.transport import (
@@ -71,8 +72,9 @@ class Cluster:
         device: torch.device,
         store: KeyStore,
         transport: Transport | None = None,
+        host: str = LOOPBACK,
     ) -> None:
-        self.world, self.device, self.store = world, device, store
+        self.world, self.device, self.store, self.host = world, device, store, host
         self._transport = transport
 
     @classmethod
@@ -161,4 +163,4 @@ def connect(
         timedelta(seconds=settings.timeout_s),
     )
     transport = Transport(store, world, place, interface, timeouts)
-    return Cluster(world, place, store, transport)
+    return Cluster(world, place, store, transport, source_address(verdict.address))

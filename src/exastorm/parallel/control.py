@@ -158,6 +158,15 @@ class ControlPlane:
                 raise ValueError(f"the outcome of step {step} is not kept any more")
             return votes.outcomes[step]
 
+    def check(self) -> None:
+        """Do nothing, unless the run has to end.
+
+        Raises:
+            ControlError: The run has to end.
+        """
+        with self._news:
+            self._raise_failure()
+
     def traffic(self) -> tuple[int, int]:
         """Packets sent and received so far."""
         return self._courier.num_sent, self._courier.num_received

@@ -22,6 +22,8 @@ class Status(IntFlag):
     """Apply nothing: a gradient is not finite."""
     ERROR = 8
     """A rank cannot go on."""
+    TIME_IS_UP = 16
+    """The time that the run was given is over."""
 
 
 class Difference(NamedTuple):

@@ -11,11 +11,13 @@ class ControlError(ExchangeError):
 
     Attributes:
         ranks: The ranks because of which it ends, as far as known.
+        is_told: True where another rank, or thread, tells the user.
     """
 
-    def __init__(self, line: str, ranks: tuple[int, ...] = ()) -> None:
+    def __init__(self, line: str, ranks: tuple[int, ...] = (), *, is_told: bool = False) -> None:
         super().__init__(line)
         self.ranks = ranks
+        self.is_told = is_told
 
 
 def told(error: BaseException) -> BaseException:

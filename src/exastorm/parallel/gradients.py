@@ -10,6 +10,7 @@ A hook of torch's DistributedDataParallel can't do so: DDP makes its buckets ane
 step, and what a hook kept from the old ones is then added to other weights, without a word.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
@@ -101,6 +102,7 @@ class GradientExchange:
         num_bytes: Of what is summed in a step.
         num_buckets: Sums a step.
         extra: Sum over ranks of the extra numbers of the step whose gradients were handed out last.
+        waited_s: Seconds that this rank has waited for sums so far.
         divisor: By which gradients are divided as they come, a scalar; None for 1.
     """
 
@@ -124,6 +126,7 @@ class GradientExchange:
         """
         self.lag = lag
         self.divisor: Tensor | None = None
+        self.waited_s = 0.0
         self._parameters, self._allreduce = list(parameters), allreduce
         layout = _layout(self._parameters, bucket_mb)
         self.num_buckets = len(layout)
@@ -215,7 +218,9 @@ class GradientExchange:
         if self._step <= self.lag:
             return False
         ready = self._generations[self._step % len(self._generations)] if self.lag else current
+        start = time.perf_counter()
         ready.wait()
+        self.waited_s += time.perf_counter() - start
         self._hand_out(ready)
         return True
 

@@ -158,6 +158,9 @@ class Supervisor:
                 # One that was killed is the cause where others then failed.
                 first = min(endings, key=lambda ending: (ending.code > 0, ending.rank))
                 self._end_all()
+                codes = [process.returncode for process in self._ranks]
+                if USAGE_ERROR in codes:
+                    return Ending(codes.index(USAGE_ERROR), USAGE_ERROR)
                 return first
             if all(code == 0 for code in codes):
                 return None

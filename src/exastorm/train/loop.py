@@ -85,7 +85,7 @@ class Trainer:
         plan.place(self.network.train())
         self.network.recompute = settings.compute.recompute
         self.together = Together(
-            cluster, self.network, settings.exchange, settings.cluster.timeout_s
+            cluster, self.network, settings.exchange, settings.control, settings.cluster.timeout_s
         )
         parameters = list(self.network.parameters())
         self.workers = BatchWorkers(
@@ -135,9 +135,12 @@ class Trainer:
             for batch in self.data.batches(self.step_number):
                 log.record_step(self.step(batch))
                 # Asked once: the clock may run out at any moment, and not on all ranks at once.
-                over, stopped = self.together.any_of(
-                    self.progress() >= 1.0, stop.requested is not None
+                stopped, time_is_up = self.together.agree(
+                    self.step_number,
+                    stop=stop.requested is not None,
+                    time_is_up=self.progress() >= 1.0,
                 )
+                over = time_is_up or self.step_number >= settings.num_steps
                 if over or self.step_number % settings.log_interval == 0:
                     self.write_steps(log)
                 if over or self.step_number % settings.validation.interval == 0:

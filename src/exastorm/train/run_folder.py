@@ -23,8 +23,10 @@ SAMPLES_NAME = "samples.txt"
 MAY_CHANGE = (
     "compute.",
     "cluster.",
+    "control.",
     "exchange.allreduce.",
     "exchange.bucket_mb",
+    "exchange.check_interval",
     "loader.",
     "checkpoint.",
     "log_interval",

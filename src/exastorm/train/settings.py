@@ -7,6 +7,7 @@ from typing import Literal, get_args
 from exastorm.networks.build import NetworkSettings
 from exastorm.networks.losses import LossSettings, check_loss_targets
 from exastorm.parallel.cluster import ClusterSettings
+from exastorm.parallel.control_settings import ControlSettings
 from exastorm.samples.dataset import LoaderSettings
 from exastorm.samples.label_sets import LabelSet, check_label_set
 from exastorm.train.checkpoint import CheckpointSettings
@@ -85,6 +86,8 @@ class TrainSettings:
     exchange: ExchangeSettings = field(default_factory=ExchangeSettings)
 
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
+
+    control: ControlSettings = field(default_factory=ControlSettings)
 
     validation: ValidationSettings = field(default_factory=ValidationSettings)
 

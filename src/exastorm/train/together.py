@@ -3,6 +3,8 @@
 A training of one process without lag asks for none of it, and pays for none of it.
 """
 
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, get_args
@@ -10,11 +12,15 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
+from exastorm.errors import ExchangeError
 from exastorm.parallel.allreduce import AllReduceSettings
 from exastorm.parallel.choosing import make_allreduce
 from exastorm.parallel.cluster import Cluster
+from exastorm.parallel.control_messages import Status
+from exastorm.parallel.control_settings import ControlSettings
 from exastorm.parallel.gradients import GradientExchange, Lag
 from exastorm.parallel.totals import Totals
+from exastorm.parallel.watch import Watch
 from exastorm.samples.batch import Batch
 from exastorm.train.workers import Whole
 
@@ -34,6 +40,9 @@ class ExchangeSettings:
     """Megabytes of gradients that are summed at once: smaller buckets start earlier, larger ones
     wait less for the network. 25 is torch's own (DistributedDataParallel, bucket_cap_mb)."""
 
+    check_interval: int = 100
+    """Steps between checks that all ranks have the same weights."""
+
     allreduce: AllReduceSettings = field(default_factory=AllReduceSettings)
 
     def __post_init__(self) -> None:
@@ -41,10 +50,12 @@ class ExchangeSettings:
             raise ValueError(f"lag must be 0 or 1, got {self.lag!r}")
         if not self.bucket_mb > 0:
             raise ValueError(f"bucket_mb must be positive, got {self.bucket_mb}")
+        if self.check_interval < 1:
+            raise ValueError(f"check_interval must be at least 1, got {self.check_interval}")
 
 
 class Together:
-    """One rank's part in what all do together.
+    """One rank's part in what all do together, as a context manager.
 
     Attributes:
         cluster: All ranks.
@@ -52,7 +63,12 @@ class Together:
     """
 
     def __init__(
-        self, cluster: Cluster, network: nn.Module, settings: ExchangeSettings, timeout_s: float
+        self,
+        cluster: Cluster,
+        network: nn.Module,
+        settings: ExchangeSettings,
+        control: ControlSettings,
+        timeout_s: float,
     ) -> None:
         """Connect what is needed; all ranks do so at the same time.
 
@@ -62,21 +78,27 @@ class Together:
             cluster: All ranks.
             network: What is trained, on its device.
             settings: How gradients are exchanged.
+            control: How ranks agree.
             timeout_s: Longest wait for another rank.
         """
         self.cluster = cluster
         self._totals = Totals(cluster)
-        parameters = [p for p in network.parameters() if p.requires_grad]
-        self._totals.share_from_first([*parameters, *network.buffers()])
+        self._weights = dict(network.named_parameters()) | dict(network.named_buffers())
+        self._totals.share_from_first(list(self._weights.values()))
+        self._check_interval = settings.check_interval
+        self._watch: Watch | None = None
+        if cluster.world.num_ranks > 1:
+            self._watch = Watch(cluster, control)
         self.exchange: GradientExchange | None = None
         if cluster.world.num_ranks > 1 or settings.lag:
             self.exchange = GradientExchange(
-                parameters,
+                [p for p in network.parameters() if p.requires_grad],
                 make_allreduce(cluster, settings.allreduce, timeout_s),
                 lag=settings.lag,
                 bucket_mb=settings.bucket_mb,
                 num_extra=NUM_EXTRA,
             )
+        self._since, self._waited_s = time.perf_counter(), 0.0
 
     def __enter__(self) -> "Together":
         return self
@@ -87,9 +109,15 @@ class Together:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Wait for what is under way, unless something went wrong."""
+        """Wait for what is under way, unless something went wrong; then tell the others.
+
+        Raises:
+            ExchangeError: If a rank is gone or silent, with the cause where it is known.
+        """
         if self.exchange is not None and error is None:
             self.exchange.close()
+        if self._watch is not None:
+            self._watch.__exit__(kind, error, trace)
 
     @property
     def is_first(self) -> bool:
@@ -101,11 +129,43 @@ class Together:
         num_samples = len(batch.field) * self.cluster.world.num_ranks
         return Whole(self._totals.start(batch.total_weight), num_samples)
 
-    def any_of(self, *flags: bool) -> tuple[bool, ...]:
-        """Whether each of some flags is set on any rank, the same answer on all."""
-        counts = torch.tensor(flags, dtype=torch.float32, device=self.cluster.device)
-        self._totals.sum([counts])
-        return tuple(count > 0 for count in counts.tolist())
+    def agree(self, step: int, *, stop: bool, time_is_up: bool) -> tuple[bool, bool]:
+        """What any rank wants, the same answer on all: to stop, and because its time is up.
+
+        With several ranks it is the answer of the step before, so that nobody waits.
+
+        Args:
+            step: Steps done.
+            stop: Whether this rank was asked to.
+            time_is_up: Whether it has trained as long as it may.
+
+        Raises:
+            ControlError: If a rank is lost.
+            ExchangeError: If the weights of a rank are no longer those of the first.
+        """
+        if self._watch is None:
+            return stop, time_is_up
+        wish = Status.STOP if stop else Status.NONE
+        wish |= Status.TIME_IS_UP if time_is_up else Status.NONE
+        is_due = step % self._check_interval == 0
+        status, different = self._watch.agree(
+            step,
+            wish,
+            seconds=self._own_seconds(),
+            fingerprint=fingerprint_of(self._weights.values()) if is_due else None,
+        )
+        if different is not None:
+            rank, number = different
+            raise ExchangeError(
+                f"weights must be the same on all ranks, got others on rank {rank} than on rank 0 "
+                f"in {list(self._weights)[number]} after step {step - 1}"
+            )
+        return bool(status & Status.STOP), bool(status & Status.TIME_IS_UP)
+
+    def stragglers(self) -> list[dict[str, float]]:
+        """Who was late over the last steps, and by how much; on the first rank."""
+        rows = () if self._watch is None else self._watch.stragglers()
+        return [row._asdict() for row in rows]
 
     def gather(self, texts: list[str]) -> list[str]:
         """The texts of all ranks, in order; all ranks ask at the same step."""
@@ -123,3 +183,20 @@ class Together:
         """Go on from a checkpoint, also one of another number of ranks."""
         if self.exchange is not None and state is not None:
             self.exchange.load_state_dict(state)
+
+    def _own_seconds(self) -> float:
+        """Time since the step before, without waits for others."""
+        assert self.exchange is not None
+        now, waited_s = time.perf_counter(), self.exchange.waited_s
+        seconds = now - self._since - (waited_s - self._waited_s)
+        self._since, self._waited_s = now, waited_s
+        return max(0.0, seconds)
+
+
+@torch.no_grad()
+def fingerprint_of(tensors: Iterable[Tensor]) -> tuple[int, ...]:
+    """A number for each tensor that changes with any bit of it: the sum of its bits as integers."""
+    sums = [
+        tensor.detach().reshape(-1).view(torch.int32).sum(dtype=torch.int64) for tensor in tensors
+    ]
+    return tuple(torch.stack(sums).tolist())
