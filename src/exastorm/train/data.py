@@ -10,10 +10,16 @@ from torch import Tensor
 from exastorm.errors import InputError
 from exastorm.networks.losses import class_weights
 from exastorm.parallel.world import World
-from exastorm.samples.dataset import Batch, SegmentationDataset, make_loader
+from exastorm.samples.dataset import Batch, SegmentationDataset, make_loader, resume_loader
 from exastorm.samples.index import SampleIndex
 from exastorm.samples.label_sets import fixed_set
-from exastorm.samples.sampler import SamplePlan, step_samples
+from exastorm.samples.sampler import (
+    SamplePlan,
+    SamplePosition,
+    batch_of,
+    epoch_order,
+    position_after,
+)
 from exastorm.samples.shards import SampleStore
 from exastorm.train.settings import TrainSettings
 
@@ -47,6 +53,7 @@ class TrainingData:
         )
         self._settings = settings
         self.world = world
+        self._start, self._start_step = SamplePosition(), 0
         self._recalled: tuple[str, ...] = ()
         self._device = device
         self._train = self._split(
@@ -66,20 +73,27 @@ class TrainingData:
         except ValueError as error:
             raise InputError(str(error), file=samples) from None
 
+    def start_at(self, position: SamplePosition, step: int) -> None:
+        """Go on where another attempt, perhaps with other batches, has done so many steps."""
+        self._start, self._start_step = position, step
+
+    def position_of(self, run_step: int) -> SamplePosition:
+        """Where the run stands after so many steps, of them all that this attempt began with."""
+        return position_after(self.plan, self._start, run_step - self._start_step)
+
     def batches(self, start_step: int) -> Iterator[Batch]:
         """Batches of this rank after so many steps of the run, epoch after epoch, without end."""
-        epoch, step = divmod(start_step, self.plan.num_steps)
+        position = self.position_of(start_step)
         while True:
-            yield from make_loader(
+            yield from resume_loader(
                 self._train,
                 self.plan,
-                epoch=epoch,
+                position,
                 rank=self.world.rank,
-                start_step=step,
                 settings=self._settings.loader,
                 device=self._device,
             )
-            epoch, step = epoch + 1, 0
+            position = SamplePosition(position.epoch + 1, 0)
 
     def validation_batches(self) -> Iterator[Batch]:
         """This rank's share of the validation split, in order of time."""
@@ -100,9 +114,15 @@ class TrainingData:
         )
 
     def times_of_step(self, run_step: int) -> list[str]:
-        """Times of the samples that this rank sees after `run_step` steps of the run."""
-        epoch, step = divmod(run_step, self.plan.num_steps)
-        chosen = step_samples(self.plan, epoch=epoch, step=step, rank=self.world.rank)
+        """Times of the samples that this rank sees after `run_step` steps of the run.
+
+        None of steps before this attempt, which may have had other batches.
+        """
+        if run_step < self._start_step:
+            return []
+        epoch, samples_done = self.position_of(run_step)
+        order = epoch_order(self.plan, epoch)[samples_done:]
+        chosen = batch_of(self.plan, order, 0, self.world.rank)
         return [str(self.store.time(int(self._train.samples[i]))) for i in chosen]
 
     def bad_samples(self) -> tuple[str, ...]:

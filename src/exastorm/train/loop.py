@@ -23,6 +23,7 @@ from exastorm.networks.record import MODEL_NAME
 from exastorm.parallel.cluster import Cluster
 from exastorm.progress import ProgressBar
 from exastorm.samples.dataset import Batch
+from exastorm.samples.sampler import SamplePosition
 from exastorm.train.best import BestModel
 from exastorm.train.checkpoint import CheckpointStore
 from exastorm.train.compiling import forward_of
@@ -228,13 +229,15 @@ class Trainer:
                 f"of them step {bad.last_step + 1}; look at these samples, or lower "
                 f"optimizer.learning_rate ({self.settings.optimizer.learning_rate:g})",
                 file=self.data.store.path,
-                time=", ".join(self.together.gather(self.bad_times(bad.last_step))),
+                time=", ".join(self.together.gather(self.bad_times(bad.last_step))) or None,
             )
 
     def bad_times(self, step: int) -> list[str]:
         """Times of the samples of a step whose loss is not finite alone; of all, if none is."""
-        batch = next(self.data.batches(step))
         times = self.data.times_of_step(step)
+        if not times:
+            return []
+        batch = next(self.data.batches(step))
         bad = [not math.isfinite(float(self.workers.loss_of(s))) for s in cut(batch, len(times))]
         return [time for time, is_bad in zip(times, bad, strict=True) if is_bad] or times
 
@@ -260,6 +263,7 @@ class Trainer:
             "average": None if self.average is None else self.average.state_dict(),
             "exchange": self.together.state_dict(),
             "step": self.step_number,
+            "position": list(self.data.position_of(self.step_number)),
             "minutes": self.minutes_now(),
             "loss": self.loss,
             "untold_losses": log.untold_losses(),
@@ -288,6 +292,7 @@ class Trainer:
             self.average.load_state_dict(state["average"])
         self.together.load_state_dict(state["exchange"])
         self.step_number, self.minutes = state["step"], state["minutes"]
+        self.data.start_at(SamplePosition(*state["position"]), self.step_number)
         self.loss, self._untold = state["loss"], state["untold_losses"]
         self.data.recall_bad_samples(state["bad_samples"])
         self.best.load_state_dict(state["best"])
