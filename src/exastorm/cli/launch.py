@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from exastorm.cli.command import Command, Outcome, option_value, parse
+from exastorm.cli.command import Command, Outcome, parse
 from exastorm.cli.train import Train
 from exastorm.errors import InputError
 from exastorm.parallel.supervisor import Supervisor, SupervisorSettings
@@ -47,18 +47,15 @@ def main(argv: list[str]) -> int:
     if place == len(argv):
         own.run()
     told = argv[place + 1 :]
-    parse(Train, WHAT, told)
-    return Supervisor(lambda attempt: command_of(told, attempt), own.launch).run()
+    train = parse(Train, WHAT, told)
+    if train.out and not train.auto_resume and (Path(train.out) / SETTINGS_NAME).is_file():
+        raise InputError(
+            "holds a run already; go on with --resume, or --auto-resume", file=train.out
+        )
+    return Supervisor(lambda attempt: command_of(told), own.launch).run()
 
 
-def command_of(told: list[str], attempt: int) -> list[str]:
-    """What each rank runs: what was told, and after a loss the run of it from its last checkpoint.
-
-    Args:
-        told: Options of exastorm train.
-        attempt: How often ranks were started before.
-    """
-    run = option_value(told, "--out")
-    if attempt and run is not None and (Path(run) / SETTINGS_NAME).is_file():
-        told = ["--resume", run, *(word for word in told if word == "--json")]
-    return [sys.executable, "-m", "exastorm.cli.main", WHAT, *told]
+def command_of(told: list[str]) -> list[str]:
+    """What each rank runs, the first time and after a loss: what was told, or the rest of it."""
+    again = [] if "--auto-resume" in told or "--resume" in told else ["--auto-resume"]
+    return [sys.executable, "-m", "exastorm.cli.main", WHAT, *told, *again]

@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "explain": ("explain", "Explain", "tell why a place is labeled or not, criterion by criterion"),
     "prepare": ("prepare", "Prepare", "turn an archive and its labels into training shards"),
     "train": ("train", "Train", "train a segmentation network"),
+    "plan": ("plan", "Plan", "say what a training on many nodes will do"),
     "launch": ("launch", "Launch", "train with several ranks on this machine, past lost ones"),
     "evaluate": ("evaluate", "Evaluate", "score a network or masks against labels"),
     "segment": ("segment", "Segment", "apply a trained network to an archive"),

@@ -39,12 +39,15 @@ class Train(Command):
     """Go on from the last whole checkpoint of this run folder, with the run's own settings. Of
     them compute, loader, checkpoint, log_interval, max_bad_steps and skip_bad may be changed."""
 
+    auto_resume: bool = False
+    """Go on with the run in --out if there is one, as a job does that is started again."""
+
     train: TrainSettings = TrainSettings()
 
     @classmethod
     def config_of(cls, argv: list[str]) -> str | None:
         """A resumed run's settings are the defaults of what is given beside --resume."""
-        run = option_value(argv, "--resume")
+        run = option_value(argv, "--out" if "--auto-resume" in argv else "--resume")
         own = None if run is None else Path(run) / SETTINGS_NAME
         return super().config_of(argv) or (str(own) if own is not None and own.is_file() else None)
 
@@ -54,18 +57,27 @@ class Train(Command):
         Raises:
             InputError: Unless samples and --out are given, or --resume alone.
         """
-        if self.resume is None:
-            if not self.samples or not self.out:
-                raise InputError("train needs samples and --out RUN, or --resume RUN")
-            run = out_folder(self.out)
-        else:
-            if self.out:
-                raise InputError(f"--out must not be given with --resume, got {self.out!r}")
-            run = Path(self.resume)
+        run, resume = self._run_folder()
         samples = Path(self.samples) if self.samples else None
         launch = read_launch(os.environ)
         with connect(launch, self.train.cluster, self.train.compute.device) as cluster:
-            summary = train(samples, run, self.train, cluster, resume=self.resume is not None)
+            summary = train(samples, run, self.train, cluster, resume=resume)
             if not cluster.world.is_first:
                 return None
         return Outcome(summary.to_line(), summary.to_dict())
+
+    def _run_folder(self) -> tuple[Path, bool]:
+        """The run folder, and whether to go on in it.
+
+        Raises:
+            InputError: Unless samples and --out are given, or --resume alone.
+        """
+        if self.resume is not None:
+            if self.out:
+                raise InputError(f"--out must not be given with --resume, got {self.out!r}")
+            return Path(self.resume), True
+        if not self.samples or not self.out:
+            raise InputError("train needs samples and --out RUN, or --resume RUN")
+        if self.auto_resume and (Path(self.out) / SETTINGS_NAME).is_file():
+            return Path(self.out), True
+        return out_folder(self.out), False

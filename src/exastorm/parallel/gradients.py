@@ -128,7 +128,7 @@ class GradientExchange:
         self.divisor: Tensor | None = None
         self.waited_s = 0.0
         self._parameters, self._allreduce = list(parameters), allreduce
-        layout = _layout(self._parameters, bucket_mb)
+        layout = bucket_layout(self._parameters, bucket_mb)
         self.num_buckets = len(layout)
         self.num_bytes = FLOAT_BYTES * (sum(p.numel() for p in self._parameters) + num_extra)
         self._generations = [
@@ -273,7 +273,7 @@ class GradientExchange:
                 self._parameters[number].grad = view
 
 
-def _layout(parameters: Sequence[Tensor], bucket_mb: float) -> list[list[int]]:
+def bucket_layout(parameters: Sequence[Tensor], bucket_mb: float) -> list[list[int]]:
     """Numbers of the parameters of each bucket, from the last parameter to the first."""
     layout: list[list[int]] = [[]]
     size = 0
