@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import tyro
 
@@ -66,7 +66,7 @@ class Train(Command):
                 return None
         return Outcome(summary.to_line(), summary.to_dict())
 
-    def _run_folder(self) -> tuple[Path, bool]:
+    def _run_folder(self) -> tuple[Path, bool | Literal["if_there"]]:
         """The run folder, and whether to go on in it.
 
         Raises:
@@ -78,6 +78,4 @@ class Train(Command):
             return Path(self.resume), True
         if not self.samples or not self.out:
             raise InputError("train needs samples and --out RUN, or --resume RUN")
-        if self.auto_resume and (Path(self.out) / SETTINGS_NAME).is_file():
-            return Path(self.out), True
-        return out_folder(self.out), False
+        return out_folder(self.out), "if_there" if self.auto_resume else False

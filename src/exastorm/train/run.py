@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from exastorm.errors import InputError
 from exastorm.networks.record import MODEL_NAME
@@ -11,7 +11,7 @@ from exastorm.parallel.sharing import share
 from exastorm.train.checkpoint import CheckpointStore, NoCheckpoints, has_checkpoint
 from exastorm.train.device import compute_mode, plan_compute
 from exastorm.train.loop import Trainer
-from exastorm.train.run_folder import resume_run, samples_of_run, start_run
+from exastorm.train.run_folder import SETTINGS_NAME, resume_run, samples_of_run, start_run
 from exastorm.train.settings import TrainSettings
 from exastorm.train.stopping import StopRequest
 from exastorm.train.summary import TrainSummary
@@ -22,7 +22,7 @@ def train(
     run: str | Path,
     settings: TrainSettings | None,
     cluster: Cluster | None = None,
-    resume: bool = False,
+    resume: bool | Literal["if_there"] = False,
 ) -> TrainSummary:
     """Train a network on prepared samples.
 
@@ -36,14 +36,16 @@ def train(
         settings: How to train; None takes the defaults, with `resume` those of the run.
         cluster: All ranks, of which each calls this; None for one process. The run folder need be
             seen by the first rank alone.
-        resume: Go on from the last whole checkpoint in `run`.
+        resume: Go on from the last whole checkpoint in `run`; "if_there" if it holds a run at all.
 
     Raises:
         InputError: If samples or checkpoints can't be used, the settings don't fit them, or too
             many steps in a row had no finite loss.
     """
     run, cluster = Path(run), cluster or Cluster.alone()
-    samples, settings = share(cluster, lambda: _what_to_train(samples, run, settings, resume))
+    samples, settings, resume = share(
+        cluster, lambda: _what_to_train(samples, run, settings, resume)
+    )
     if cluster.world.num_ranks > 1 and settings.network.norm == "batch":
         raise InputError("network.norm must be group where several ranks train, got batch")
     one_worker = settings.network.norm == "batch"
@@ -76,13 +78,18 @@ def _last_state(checkpoints: CheckpointStore, run: Path) -> dict[str, Any] | Non
 
 
 def _what_to_train(
-    samples: str | Path | None, run: Path, settings: TrainSettings | None, resume: bool
-) -> tuple[Path, TrainSettings]:
-    """Samples and settings of a new or resumed run.
+    samples: str | Path | None,
+    run: Path,
+    settings: TrainSettings | None,
+    resume: bool | Literal["if_there"],
+) -> tuple[Path, TrainSettings, bool]:
+    """Samples and settings of a new or resumed run, and which it is.
 
     Raises:
         InputError: If there are none, or they are not the run's.
     """
+    if resume == "if_there":
+        resume = (run / SETTINGS_NAME).is_file()
     if resume:
         settings = resume_run(run, settings)
         samples = samples_of_run(run) if samples is None else samples
@@ -91,7 +98,7 @@ def _what_to_train(
     samples = Path(samples)
     if samples.resolve() in (run.resolve(), *run.resolve().parents):
         raise InputError("a run must have a folder of its own, got one in its samples", file=run)
-    return samples, settings or TrainSettings()
+    return samples, settings or TrainSettings(), resume
 
 
 def summary_of(trainer: Trainer, signal: str | None) -> TrainSummary:
