@@ -34,7 +34,10 @@ class ExchangeBenchSettings:
     """Processes on each node."""
 
     rate_mbit: float = 1000.0
-    """Rate of each node's link, each way, Mbit/s."""
+    """Rate of each node's link, each way, Mbit/s; not with a delay."""
+
+    delay_ms: float | None = None
+    """Time from node to node, milliseconds, in place of a rate, for small buffers."""
 
     placement: Placement = "blocks"
     """blocks: ranks fill node after node; round_robin: they are dealt out in turn."""
@@ -77,7 +80,8 @@ def bench_exchange(settings: ExchangeBenchSettings) -> dict[str, Any]:
     Raises:
         InputError: If the emulated network can't be made, or a rank fails.
     """
-    with Fabric(settings.num_nodes, settings.rate_mbit) as fabric:
+    rate_mbit = settings.rate_mbit if settings.delay_ms is None else None
+    with Fabric(settings.num_nodes, rate_mbit, settings.delay_ms) as fabric:
         told = run_ranks(fabric, node_of_ranks(settings), settings)
     rows = [
         _row(kind, i, size_mb, told, settings)

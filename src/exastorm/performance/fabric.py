@@ -2,16 +2,19 @@
 
 Each node is a namespace with one link (eth0) to a bridge in a namespace of its own. Both ends of a
 link are shaped by a token bucket (tc-tbf(8)), so that a node sends and receives no faster than its
-network card would; the kernel counts what went through. Needs root, and Debian's iproute2.
+network card would; the kernel counts what went through. With a delay, links are those of `relay`
+instead. Needs root, and Debian's iproute2.
 """
 
 import os
 import secrets
 import shutil
+import socket
 import subprocess
 from types import TracebackType
 
 from exastorm.errors import InputError
+from exastorm.performance.relay import Relay
 
 TOOLS = ("ip", "tc")
 
@@ -23,6 +26,10 @@ LATENCY = "50ms"
 """How long a packet may wait in the bucket before it is dropped, which TCP then makes up for."""
 
 
+DELAYED_MTU = 60_000
+"""Largest packet on links of a relay, which handles packets one by one: about loopback's 65,536."""
+
+
 class Fabric:
     """Nodes and their links, as a context manager that takes them down again.
 
@@ -31,18 +38,25 @@ class Fabric:
         rate_mbit: Rate of each link, each way, Mbit/s; None for as fast as the machine can.
     """
 
-    def __init__(self, num_nodes: int, rate_mbit: float | None = None) -> None:
+    def __init__(
+        self, num_nodes: int, rate_mbit: float | None = None, delay_ms: float | None = None
+    ) -> None:
         """Name the parts; nothing is made before the context is entered.
 
         Args:
             num_nodes: Nodes, at most 250.
             rate_mbit: Rate of each link, Mbit/s.
+            delay_ms: Time that a packet takes from node to node, milliseconds; such links have no
+                rate.
         """
         if not 1 <= num_nodes <= 250:
             raise ValueError(f"num_nodes must be from 1 to 250, got {num_nodes}")
         if rate_mbit is not None and not rate_mbit > 0:
             raise ValueError(f"rate_mbit must be positive, got {rate_mbit}")
-        self.num_nodes, self.rate_mbit = num_nodes, rate_mbit
+        if rate_mbit is not None and delay_ms is not None:
+            raise ValueError(f"delay_ms must be None with a rate, got {delay_ms}")
+        self.num_nodes, self.rate_mbit, self._delay_ms = num_nodes, rate_mbit, delay_ms
+        self._relay: Relay | None = None
         # Interfaces have short names (15 characters), and other fabrics may be up.
         self._name = f"exa{secrets.token_hex(2)}"
         self._made: list[str] = []
@@ -114,7 +128,12 @@ class Fabric:
         _run("ip", "-n", self._switch, "link", "add", "bridge0", "type", "bridge")
         _run("ip", "-n", self._switch, "link", "set", "bridge0", "up")
         for node in range(self.num_nodes):
-            self._add_node(node)
+            if self._delay_ms is None:
+                self._add_node(node)
+            else:
+                self._add_namespace(self._node(node))
+        if self._delay_ms is not None:
+            self._add_delayed_links(self._delay_ms)
 
     def _add_node(self, node: int) -> None:
         """Make a node, linked to the bridge."""
@@ -131,6 +150,18 @@ class Fabric:
             _run("tc", "-n", here, "qdisc", "add", "dev", "eth0", *bucket.split())
             _run("tc", "-n", there, "qdisc", "add", "dev", port, *bucket.split())
 
+    def _add_delayed_links(self, delay_ms: float) -> None:
+        """Link all nodes through a relay."""
+        nodes = range(self.num_nodes)
+        addresses = [socket.inet_aton(self.address(node)) for node in nodes]
+        self._relay = Relay([self._node(node) for node in nodes], addresses, delay_ms)
+        self._relay.__enter__()
+        for node in nodes:
+            here = self._node(node)
+            _run("ip", "-n", here, "link", "set", "lo", "up")
+            _run("ip", "-n", here, "address", "add", f"{self.address(node)}/24", "dev", "eth0")
+            _run("ip", "-n", here, "link", "set", "eth0", "mtu", str(DELAYED_MTU), "up")
+
     def _add_namespace(self, name: str) -> None:
         """Make a namespace, to be taken down at the end."""
         _run("ip", "netns", "add", name)
@@ -138,6 +169,9 @@ class Fabric:
 
     def _take_down(self) -> None:
         """Remove all namespaces, and with them their links."""
+        relay, self._relay = self._relay, None
+        if relay is not None:
+            relay.__exit__(None, None, None)
         while self._made:
             subprocess.run(["ip", "netns", "delete", self._made.pop()], check=False)
 
