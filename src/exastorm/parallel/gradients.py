@@ -1,10 +1,9 @@
 """Gradients of all ranks, summed in buckets while backward still runs, at once or one step late.
 
-Buckets are fixed and in the order in which backward makes gradients, from the last parameter to the
-first. Each is summed as soon as it and all before it are full, so all ranks start the same sums in
-the same order. With lag 0 a step waits for the sums of its own gradients. With lag 1 it takes those
-of the step before, whose exchange had all of this step to finish (Kurth et al. 2018, section V-B4);
-the first step of a run then has none. Gradients in flight are part of a run's state.
+Buckets are fixed (`buckets.py`); each is summed when it is full, all ranks starting the same sums
+in the same order (`order.py`). With lag 0 a step waits for sums of its own gradients. With lag 1
+it takes those of the step before, whose exchange had all of this step to finish (Kurth et al. 2018,
+section V-B4); the first step of a run then has none. Gradients in flight are part of its state.
 
 A hook of torch's DistributedDataParallel can't do so: DDP makes its buckets anew after the first
 step, and what a hook kept from the old ones is then added to other weights, without a word.
@@ -18,11 +17,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from exastorm.parallel.allreduce import AllReduce, Pending
+from exastorm.errors import ExchangeError
+from exastorm.parallel.allreduce import AllReduce
+from exastorm.parallel.buckets import FLOAT_BYTES, Generation, bucket_layout
+from exastorm.parallel.control import ControlPlane
+from exastorm.parallel.order import AgreedOrder, FixedOrder, Order
 
 Lag = Literal[0, 1]
-
-FLOAT_BYTES = 4
 
 FindExtra = Callable[[], Sequence[Tensor]]
 
@@ -30,68 +31,6 @@ FindExtra = Callable[[], Sequence[Tensor]]
 def _none() -> Sequence[Tensor]:
     """No extra numbers."""
     return ()
-
-
-class Bucket:
-    """Where the gradients of some parameters lie one after the other, float32.
-
-    Attributes:
-        buffer: All of them (n,).
-        views: For the number of each parameter its gradient, laid out in memory as the parameter.
-        extra: Numbers behind the gradients, which are summed with them.
-    """
-
-    def __init__(
-        self, numbers: Sequence[int], parameters: Sequence[Tensor], num_extra: int = 0
-    ) -> None:
-        size = sum(parameters[i].numel() for i in numbers)
-        self.buffer = torch.zeros(size + num_extra, device=parameters[numbers[0]].device)
-        self.extra = self.buffer[size:]
-        self.views: dict[int, Tensor] = {}
-        self.num_missing = len(numbers)
-        self.pending: Pending | None = None
-        start = 0
-        for i in numbers:
-            weight = parameters[i]
-            flat = self.buffer[start : start + weight.numel()]
-            self.views[i] = flat.as_strided(weight.size(), weight.stride(), flat.storage_offset())
-            start += weight.numel()
-
-    def wait(self) -> None:
-        """Return when the sum is there."""
-        if self.pending is not None:
-            self.pending.wait()
-            self.pending = None
-
-
-class Generation:
-    """The gradients of one step, in buckets, and the extra numbers behind the last."""
-
-    def __init__(
-        self, layout: Sequence[Sequence[int]], parameters: Sequence[Tensor], num_extra: int
-    ) -> None:
-        last = len(layout) - 1
-        self.buckets = [
-            Bucket(numbers, parameters, num_extra if b == last else 0)
-            for b, numbers in enumerate(layout)
-        ]
-        self.of_parameter = {i: b for b, bucket in enumerate(self.buckets) for i in bucket.views}
-        self.arrived: set[int] = set()
-        self.num_started = 0
-
-    def clear(self) -> None:
-        """Expect the gradients of a new step."""
-        self.arrived.clear()
-        self.num_started = 0
-        for bucket in self.buckets:
-            bucket.num_missing = len(bucket.views)
-        # The extra numbers are known when backward is over.
-        self.buckets[-1].num_missing += 1
-
-    def wait(self) -> None:
-        """Return when all sums are there."""
-        for bucket in self.buckets:
-            bucket.wait()
 
 
 class GradientExchange:
@@ -114,6 +53,7 @@ class GradientExchange:
         lag: Lag = 0,
         bucket_mb: float = 25.0,
         num_extra: int = 0,
+        control: ControlPlane | None = None,
     ) -> None:
         """Lay out buckets, and listen to the parameters' gradients.
 
@@ -123,6 +63,7 @@ class GradientExchange:
             lag: Steps between gradients and their use.
             bucket_mb: Least size of a bucket but the last.
             num_extra: Numbers that are summed with the gradients of a step, as its loss.
+            control: Through which ranks agree on the order of sums; None for a fixed one.
         """
         self.lag = lag
         self.divisor: Tensor | None = None
@@ -136,6 +77,9 @@ class GradientExchange:
         ]
         self.extra = self._generations[0].buckets[-1].extra
         self._step = 0
+        self._order: Order = FixedOrder(self.num_buckets, self._start)
+        if control is not None:
+            self._order = AgreedOrder(control, self._start, self._fail)
         self._is_last_part = True
         self._listening = False
         self._hooks = [
@@ -186,7 +130,7 @@ class GradientExchange:
         if self.lag and self._step:
             before = self._generations[(self._step - 1) % len(self._generations)]
             before.wait()
-            flying = [bucket.buffer for bucket in before.buckets]
+            flying = before.tensors()
         return {"step": self._step, "flying": flying}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -194,9 +138,9 @@ class GradientExchange:
         self._step = state["step"]
         if state["flying"]:
             before = self._generations[(self._step - 1) % len(self._generations)]
-            for bucket, buffer in zip(before.buckets, state["flying"], strict=True):
-                bucket.buffer.copy_(buffer)
-                bucket.pending = None
+            for tensor, saved in zip(before.tensors(), state["flying"], strict=True):
+                tensor.copy_(saved)
+            before.settle()
 
     def close(self) -> None:
         """Stop listening; wait for what is under way."""
@@ -204,6 +148,7 @@ class GradientExchange:
             hook.remove()
         for generation in self._generations:
             generation.wait()
+        self._order.close()
 
     def _begin(self) -> Generation:
         """The generation of the step that begins."""
@@ -242,28 +187,38 @@ class GradientExchange:
             bucket.views[number].copy_(gradient)
             current.arrived.add(number)
         if self._is_last_part:
-            bucket.num_missing -= 1
-            self._start_full(current)
+            self._fill(current, current.of_parameter[number])
 
-    def _start_full(self, current: Generation) -> None:
-        """Start the sums of all buckets that are full, in order."""
-        while current.num_started < len(current.buckets):
-            bucket = current.buckets[current.num_started]
-            if bucket.num_missing:
-                return
-            bucket.pending = self._allreduce.start(bucket.buffer)
-            current.num_started += 1
+    def _fill(self, current: Generation, number: int) -> None:
+        """Note that one more thing is in a bucket; if all are, it may be summed."""
+        bucket = current.buckets[number]
+        bucket.num_missing -= 1
+        if bucket.num_missing == 0:
+            self._order.submit(self._step, number)
+
+    def _fail(self, error: ExchangeError) -> None:
+        """Let sums that will never be started fail where they are waited for."""
+        for generation in self._generations:
+            for bucket in generation.buckets:
+                if not bucket.pending.done():
+                    bucket.pending.set_exception(error)
+
+    def _start(self, step: int, bucket: int) -> None:
+        """Start the sum of a bucket; on whichever thread the order calls for it."""
+        ready = self._generations[step % len(self._generations)].buckets[bucket]
+        ready.pending.set_result(self._allreduce.start(ready.buffer))
 
     @torch.no_grad()
     def _complete(self, current: Generation, extra: Sequence[Tensor]) -> None:
         """Count parameters without a gradient as zeros, and start what is left."""
         for place, value in zip(current.buckets[-1].extra, extra, strict=True):
             place.copy_(value)
-        for bucket in current.buckets[current.num_started :]:
-            for number in bucket.views.keys() - current.arrived:
-                bucket.views[number].zero_()
-            bucket.num_missing = 0
-        self._start_full(current)
+        for number, bucket in enumerate(current.buckets):
+            if bucket.num_missing:
+                for missing in bucket.views.keys() - current.arrived:
+                    bucket.views[missing].zero_()
+                bucket.num_missing = 0
+                self._order.submit(self._step, number)
 
     def _hand_out(self, ready: Generation) -> None:
         """Let each parameter's gradient be its sum."""
@@ -271,16 +226,3 @@ class GradientExchange:
         for bucket in ready.buckets:
             for number, view in bucket.views.items():
                 self._parameters[number].grad = view
-
-
-def bucket_layout(parameters: Sequence[Tensor], bucket_mb: float) -> list[list[int]]:
-    """Numbers of the parameters of each bucket, from the last parameter to the first."""
-    layout: list[list[int]] = [[]]
-    size = 0
-    for number in reversed(range(len(parameters))):
-        layout[-1].append(number)
-        size += FLOAT_BYTES * parameters[number].numel()
-        if size >= bucket_mb * 1e6 and number > 0:
-            layout.append([])
-            size = 0
-    return layout

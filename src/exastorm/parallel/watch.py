@@ -25,14 +25,19 @@ EXIT_CODE = 1
 
 
 class Watch:
-    """One rank's part in the agreement of all, as a context manager."""
+    """One rank's part in the agreement of all, as a context manager.
 
-    def __init__(self, cluster: Cluster, settings: ControlSettings) -> None:
+    Attributes:
+        control: The control plane.
+    """
+
+    def __init__(self, cluster: Cluster, settings: ControlSettings, num_buckets: int = 0) -> None:
         """Connect to the tree; all ranks do so at the same time.
 
         Args:
             cluster: All ranks.
             settings: Of the control plane.
+            num_buckets: Buckets of a step on whose order ranks agree.
         """
         world = cluster.world
         self._rank, self._num_ranks = world.rank, world.num_ranks
@@ -43,8 +48,14 @@ class Watch:
             lookup=lambda rank: cluster.store.get(f"control/{rank}").decode(),
             host=cluster.host,
         )
-        self._control = ControlPlane(
-            world.rank, world.num_ranks, addresses, settings, report=_tell, on_failure=self._end
+        self.control = ControlPlane(
+            world.rank,
+            world.num_ranks,
+            addresses,
+            settings,
+            num_buckets=num_buckets,
+            report=_tell,
+            on_failure=self._end,
         )
 
     def __enter__(self) -> "Watch":
@@ -65,7 +76,7 @@ class Watch:
             error = self._cause_of(error)
         self._over.set()
         try:
-            self._control.__exit__(type(error) if error else None, error, trace)
+            self.control.__exit__(type(error) if error else None, error, trace)
         except ControlError as lost:
             raise self._addressed(lost) from error
         if isinstance(error, ControlError):
@@ -94,25 +105,25 @@ class Watch:
         Raises:
             ControlError: If a rank is lost.
         """
-        self._control.vote(step, wish, seconds=seconds, fingerprint=fingerprint)
+        self.control.vote(step, wish, seconds=seconds, fingerprint=fingerprint)
         if self._num_ranks == 1:
             return wish, None
         before, self._last_step = self._last_step, step
         if before is None:
             return Status.NONE, None
-        outcome = self._control.outcome(before)
+        outcome = self.control.outcome(before)
         return outcome.status, outcome.different
 
     def stragglers(self) -> tuple[Straggler, ...]:
         """Who was late over the last steps; on rank 0."""
-        return self._control.stragglers()
+        return self.control.stragglers()
 
     def _cause_of(self, error: ExchangeError) -> ExchangeError:
         """Why an exchange failed, if the control plane hears of it within a moment."""
         deadline = time.monotonic() + LAST_WORDS_S
         while time.monotonic() < deadline:
             try:
-                self._control.check()
+                self.control.check()
             except ControlError as cause:
                 return cause
             time.sleep(0.02)

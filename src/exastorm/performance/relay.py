@@ -55,7 +55,7 @@ class Relay:
             raise ValueError(f"delay_ms must not be negative, got {delay_ms}")
         self._namespaces, self._addresses = list(namespaces), list(addresses)
         self._delay_s = delay_ms / 1e3
-        self._process: multiprocessing.Process | None = None
+        self._process: multiprocessing.process.BaseProcess | None = None
         self._devices: list[int] = []
 
     def __enter__(self) -> "Relay":

@@ -26,6 +26,7 @@ MAY_CHANGE = (
     "control.",
     "exchange.allreduce.",
     "exchange.bucket_mb",
+    "exchange.order",
     "exchange.check_interval",
     "loader.",
     "checkpoint.",

@@ -7,15 +7,17 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from exastorm.errors import ExchangeError
 from exastorm.parallel.allreduce import AllReduceSettings
+from exastorm.parallel.buckets import bucket_layout
 from exastorm.parallel.choosing import make_allreduce
 from exastorm.parallel.cluster import Cluster
+from exastorm.parallel.control import ControlPlane
 from exastorm.parallel.control_messages import Status
 from exastorm.parallel.control_settings import ControlSettings
 from exastorm.parallel.gradients import GradientExchange, Lag
@@ -40,6 +42,10 @@ class ExchangeSettings:
     """Megabytes of gradients that are summed at once: smaller buckets start earlier, larger ones
     wait less for the network. 25 is torch's own (DistributedDataParallel, bucket_cap_mb)."""
 
+    order: Literal["fixed", "agreed"] = "fixed"
+    """In which order buckets are summed: fixed, from the last layer to the first; or agreed, each
+    when all ranks have it, for networks whose layers depend on the data."""
+
     check_interval: int = 100
     """Steps between checks that all ranks have the same weights."""
 
@@ -48,6 +54,8 @@ class ExchangeSettings:
     def __post_init__(self) -> None:
         if self.lag not in get_args(Lag):
             raise ValueError(f"lag must be 0 or 1, got {self.lag!r}")
+        if self.order not in ("fixed", "agreed"):
+            raise ValueError(f"order must be fixed or agreed, got {self.order!r}")
         if not self.bucket_mb > 0:
             raise ValueError(f"bucket_mb must be positive, got {self.bucket_mb}")
         if self.check_interval < 1:
@@ -86,17 +94,23 @@ class Together:
         self._weights = dict(network.named_parameters()) | dict(network.named_buffers())
         self._totals.share_from_first(list(self._weights.values()))
         self._check_interval = settings.check_interval
+        parameters = [p for p in network.parameters() if p.requires_grad]
         self._watch: Watch | None = None
+        agreed: ControlPlane | None = None
         if cluster.world.num_ranks > 1:
-            self._watch = Watch(cluster, control)
+            num_buckets = len(bucket_layout(parameters, settings.bucket_mb))
+            is_agreed = settings.order == "agreed"
+            self._watch = Watch(cluster, control, num_buckets if is_agreed else 0)
+            agreed = self._watch.control if is_agreed else None
         self.exchange: GradientExchange | None = None
         if cluster.world.num_ranks > 1 or settings.lag:
             self.exchange = GradientExchange(
-                [p for p in network.parameters() if p.requires_grad],
+                parameters,
                 make_allreduce(cluster, settings.allreduce, timeout_s),
                 lag=settings.lag,
                 bucket_mb=settings.bucket_mb,
                 num_extra=NUM_EXTRA,
+                control=agreed,
             )
         self._since, self._waited_s = time.perf_counter(), 0.0
 
