@@ -16,7 +16,7 @@ demo=${2:?usage: experiment.sh GCM DEMO OUT}
 out=${3:?usage: experiment.sh GCM DEMO OUT}
 exastorm=${EXASTORM:-exastorm}
 here=$(cd "$(dirname "$0")" && pwd)
-options=${TRAIN_OPTIONS:---train.batch-size 4 --train.num-steps 2000 --train.optimizer.learning-rate 0.002 --train.validation.interval 500}
+options=${TRAIN_OPTIONS:---train.batch-size 4 --train.num-steps 2000 --train.optimizer.learning-rate 0.002 --train.loss.overlap dice --train.validation.interval 500}
 mkdir -p "$out"
 
 months=$(ls "$gcm"/output/exoplasim_day*.nc)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from exastorm.cli.command import parse
 from exastorm.cli.settings import (
     SECTIONS,
     find_config,
@@ -9,6 +10,7 @@ from exastorm.cli.settings import (
     section_class,
     shipped_configs,
 )
+from exastorm.cli.train import Train
 from exastorm.errors import InputError
 
 
@@ -48,3 +50,12 @@ def test_mistakes_in_a_file(tmp_path, text, words):
 def test_a_settings_file_that_is_not_there():
     with pytest.raises(InputError, match=r"got 'demoo'; did you mean 'demo'"):
         find_config("demoo")
+
+
+@pytest.mark.parametrize("in_file", [True, False])
+def test_a_flag_can_be_given_whatever_the_file_says(tmp_path, in_file):
+    path = tmp_path / "settings.yaml"
+    path.write_text(f"train: {{compute: {{deterministic: {str(in_file).lower()}}}}}")
+    for word, value in (("deterministic", True), ("no-deterministic", False)):
+        argv = ["samples", "--config", str(path), f"--train.compute.{word}"]
+        assert parse(Train, "train", argv).train.compute.deterministic is value

@@ -46,7 +46,7 @@ class Command:
     """Read settings from this YAML file, or a shipped one by name (demo, channels16); options given
     on the command line win."""
 
-    json: bool = False
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print the figures as JSON."""
 
     @classmethod
@@ -133,7 +133,6 @@ def parse(cls: type[AnyCommand], name: str, argv: list[str]) -> AnyCommand:
                 args=[long_option(word, cls.short_options) for word in argv],
                 default=defaults(cls, config, cls.preset_sections(option_value(argv, "--preset"))),
                 description=f"{inspect.getdoc(cls)}\n\nExample: {cls.example}",
-                config=(tyro.conf.FlagCreatePairsOff,),
                 console_outputs=True,
             )
     except SystemExit as stop:
