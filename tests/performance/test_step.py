@@ -1,13 +1,12 @@
 """The step that is timed is one that trains, and its figures agree with one another."""
 
-import sys
-
 import pytest
 import torch
 
 from exastorm.errors import InputError
 from exastorm.networks.build import NetworkSettings
 from exastorm.networks.operations import count_layers
+from exastorm.performance import peer_step
 from exastorm.performance.device_peaks import biggest_convolution
 from exastorm.performance.step import StepBenchSettings, TrainingStep, bench_step
 from exastorm.train.device import ComputeSettings, plan_compute
@@ -100,27 +99,28 @@ def test_a_peer_must_be_where_it_is_said_to_be(tmp_path):
         bench_step(StepBenchSettings(**SMALL, compute=CPU, deepcam=str(tmp_path)))
 
 
-def test_a_peer_that_fails_says_why(tmp_path, monkeypatch):
-    from exastorm.performance import peer_step
+@pytest.fixture
+def with_peer(tmp_path, monkeypatch):
+    """Makes settings with a peer whose step is a script of one's own."""
 
-    (tmp_path / "architecture").mkdir()
-    (tmp_path / "architecture" / "deeplab_xception.py").write_text("")
-    script = tmp_path / "broken.py"
-    script.write_text("raise SystemExit('no such network')")
-    monkeypatch.setattr(peer_step, "SCRIPT", script)
-    monkeypatch.setattr(peer_step.sys, "executable", sys.executable)
+    def make(program):
+        (tmp_path / "architecture").mkdir()
+        (tmp_path / "architecture" / "deeplab_xception.py").write_text("")
+        script = tmp_path / "peer.py"
+        script.write_text(program)
+        monkeypatch.setattr(peer_step, "SCRIPT", script)
+        return StepBenchSettings(**SMALL, compute=CPU, deepcam=str(tmp_path))
+
+    return make
+
+
+def test_a_peer_that_fails_says_why(with_peer):
     with pytest.raises(InputError, match="DeepCAM's step must run, got no such network"):
-        bench_step(StepBenchSettings(**SMALL, compute=CPU, deepcam=str(tmp_path)))
+        bench_step(with_peer("raise SystemExit('no such network')"))
 
 
-def test_a_peer_stands_beside_the_step(tmp_path, monkeypatch):
-    from exastorm.performance import peer_step
-
-    (tmp_path / "architecture").mkdir()
-    (tmp_path / "architecture" / "deeplab_xception.py").write_text("")
-    script = tmp_path / "peer.py"
-    script.write_text("import sys; print('{\"tflop_per_s\": 0.5, \"steps\": ' + sys.argv[2] + '}')")
-    monkeypatch.setattr(peer_step, "SCRIPT", script)
-    figures = bench_step(StepBenchSettings(**SMALL, compute=CPU, deepcam=str(tmp_path)))
+def test_a_peer_stands_beside_the_step(with_peer):
+    program = "import sys; print('{\"tflop_per_s\": 0.5, \"steps\": ' + sys.argv[2] + '}')"
+    figures = bench_step(with_peer(program))
     assert figures["deepcam"]["steps"] == 1
     assert figures["rate_over_deepcam"] == pytest.approx(figures["tflop_per_s"] / 0.5)

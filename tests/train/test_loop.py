@@ -355,9 +355,7 @@ def test_settings_that_were_lost_or_changed_are_not_gone_on_with(short_run, tmp_
     with pytest.raises(InputError, match=r"settings.yaml: must hold the settings of the run"):
         train(None, run, None, Cluster.alone(), resume=True)
     (run / "settings.yaml").write_text("train: {batch_size: 3}")
-    with pytest.raises(
-        InputError, match=r"must keep its settings: batch_size 4 .got 3., .*seed|num"
-    ):
+    with pytest.raises(InputError, match=r"must keep its settings: .*batch_size 4 \(got 3\)"):
         train(None, run, None, Cluster.alone(), resume=True)
 
 

@@ -4,7 +4,7 @@ Feature maps at full resolution are hundreds of megabytes. glibc gets each of th
 and gives it back when it is freed, and the system clears it page by page, 4 kB at a time, when it
 is touched again: that took a third of a training step (docs/benchmarks/step.md). Here torch asks
 for pages of 2 MB, and the process keeps blocks of up to 32 MiB. Larger ones are still given back:
-kept, they leave gaps that the next map doesn't fit into, and a step needs half as much again.
+kept, they leave gaps that the next map doesn't fit into, and a step needs two thirds more.
 """
 
 import ctypes
