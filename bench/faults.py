@@ -34,7 +34,7 @@ NUM_STEPS, INTERVAL = 60, 10
 
 SUPERVISE = """
 import sys
-from exastorm.parallel.supervisor import Supervisor, SupervisorSettings
+from exastorm.parallel.launch.supervisor import Supervisor, SupervisorSettings
 settings = SupervisorSettings(num_ranks=int(sys.argv[1]), max_restarts=2, grace_s=5.0)
 sys.exit(Supervisor(lambda attempt: [sys.executable, *sys.argv[2:]], settings).run())
 """

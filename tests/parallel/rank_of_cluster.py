@@ -12,7 +12,7 @@ from torch.distributed import distributed_c10d
 
 from exastorm.errors import InputError
 from exastorm.parallel.cluster import ClusterSettings, connect
-from exastorm.parallel.launchers import read_launch
+from exastorm.parallel.launch.launchers import read_launch
 
 
 def total(cluster, group):

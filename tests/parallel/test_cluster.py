@@ -15,11 +15,11 @@ import torch.distributed as dist
 
 import exastorm
 from exastorm.errors import InputError
-from exastorm.parallel.cards import CPU
 from exastorm.parallel.cluster import Cluster, ClusterSettings, connect
-from exastorm.parallel.launchers import Launch
-from exastorm.parallel.stores import MemoryStore
-from exastorm.parallel.transport import choose_device, choose_interface
+from exastorm.parallel.launch.cards import CPU
+from exastorm.parallel.launch.launchers import Launch
+from exastorm.parallel.launch.stores import MemoryStore
+from exastorm.parallel.launch.transport import choose_device, choose_interface
 from exastorm.parallel.world import World
 
 RANK_OF_CLUSTER = Path(__file__).with_name("rank_of_cluster.py")

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from exastorm.parallel.allreduce import AllReduce, Pending
+from exastorm.parallel.allreduce.family import AllReduce, Pending
+from exastorm.parallel.allreduce.stages import Failure
 from exastorm.parallel.gradients import GradientExchange
-from exastorm.parallel.stages import Failure
 
 
 class Twins(AllReduce):

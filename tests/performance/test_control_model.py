@@ -1,6 +1,6 @@
 import pytest
 
-from exastorm.parallel.control_settings import ControlSettings
+from exastorm.parallel.control.settings import ControlSettings
 from exastorm.performance.control_model import ControlCosts, ControlSimulation, compare_trees
 
 AT_ONCE = ControlCosts(latency_s=5e-6, handling_s=1e-6, step_s=0.0, jitter_s=0.0)

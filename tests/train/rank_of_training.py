@@ -9,7 +9,7 @@ import sys
 
 from exastorm.config import from_dict
 from exastorm.parallel.cluster import ClusterSettings, connect
-from exastorm.parallel.launchers import Launch
+from exastorm.parallel.launch.launchers import Launch
 from exastorm.train.run import train
 from exastorm.train.settings import TrainSettings
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 from exastorm.cli.command import Command, Outcome, parse
 from exastorm.cli.train import Train
 from exastorm.errors import InputError
-from exastorm.parallel.supervisor import Supervisor, SupervisorSettings
+from exastorm.parallel.launch.supervisor import Supervisor, SupervisorSettings
 from exastorm.train.run_folder import SETTINGS_NAME
 
 WHAT = "train"

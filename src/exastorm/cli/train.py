@@ -11,7 +11,7 @@ from exastorm.cli.command import Command, Outcome, option_value
 from exastorm.cli.outputs import out_folder
 from exastorm.errors import InputError
 from exastorm.parallel.cluster import connect
-from exastorm.parallel.launchers import read_launch
+from exastorm.parallel.launch.launchers import read_launch
 from exastorm.train.run import train
 from exastorm.train.run_folder import SETTINGS_NAME
 from exastorm.train.settings import TrainSettings

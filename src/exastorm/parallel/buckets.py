@@ -10,8 +10,8 @@ from concurrent.futures import Future
 import torch
 from torch import Tensor
 
-from exastorm.parallel.allreduce import Pending
-from exastorm.parallel.stages import Failure
+from exastorm.parallel.allreduce.family import Pending
+from exastorm.parallel.allreduce.stages import Failure
 
 FLOAT_BYTES = 4
 

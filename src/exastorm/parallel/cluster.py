@@ -14,13 +14,13 @@ from typing import Self
 import torch
 import torch.distributed as dist
 
-from exastorm.parallel.cards import Card
-from exastorm.parallel.hosts import host_identity
-from exastorm.parallel.interfaces import source_address
-from exastorm.parallel.launchers import LOOPBACK, Launch
-from exastorm.parallel.meeting import leave, meet, open_store
-from exastorm.parallel.stores import KeyStore, MemoryStore
-from exastorm.parallel.transport import (
+from exastorm.parallel.launch.cards import Card
+from exastorm.parallel.launch.hosts import host_identity
+from exastorm.parallel.launch.interfaces import source_address
+from exastorm.parallel.launch.launchers import LOOPBACK, Launch
+from exastorm.parallel.launch.meeting import leave, meet, open_store
+from exastorm.parallel.launch.stores import KeyStore, MemoryStore
+from exastorm.parallel.launch.transport import (
     DeviceChoice,
     Transport,
     choose_device,

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from exastorm.errors import ExchangeError
-from exastorm.parallel.allreduce import AllReduce
+from exastorm.parallel.allreduce.family import AllReduce
 from exastorm.parallel.buckets import FLOAT_BYTES, Generation, bucket_layout
-from exastorm.parallel.control import ControlPlane
+from exastorm.parallel.control.plane import ControlPlane
 from exastorm.parallel.order import AgreedOrder, FixedOrder, Order
 
 Lag = Literal[0, 1]

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-from exastorm.parallel.control import ControlPlane
+from exastorm.parallel.control.plane import ControlPlane
 from exastorm.parallel.errors import ControlError
 
 Start = Callable[[int, int], None]

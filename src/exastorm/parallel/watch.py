@@ -11,12 +11,12 @@ import time
 from types import TracebackType
 
 from exastorm.parallel.cluster import Cluster
-from exastorm.parallel.control import ControlPlane
-from exastorm.parallel.control_greeting import Addresses
-from exastorm.parallel.control_messages import Status
-from exastorm.parallel.control_settings import ControlSettings
+from exastorm.parallel.control.greeting import Addresses
+from exastorm.parallel.control.messages import Status
+from exastorm.parallel.control.plane import ControlPlane
+from exastorm.parallel.control.settings import ControlSettings
+from exastorm.parallel.control.stragglers import Straggler
 from exastorm.parallel.errors import ControlError, ExchangeError
-from exastorm.parallel.stragglers import Straggler
 
 LAST_WORDS_S = 5.0
 """How long a main thread may take to end by itself, once it is known that the run has to."""

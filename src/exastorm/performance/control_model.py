@@ -1,7 +1,7 @@
 """What the control tree costs at any number of ranks: a discrete-event simulation of the real code.
 
-Each rank is a `Member` of `exastorm.parallel.agreement`, the same state machine that runs on
-sockets. Here a packet takes `latency_s` from one rank to another, and a rank spends `handling_s` on
+Each rank is a `Member` of `exastorm.parallel.control.agreement`, the same state machine that runs
+on sockets. Here a packet takes `latency_s` from one rank to another, and a rank spends `handling_s` on
 each packet it receives or sends, one after the other. A rank takes in all packets that have arrived
 before it answers, as the thread on real sockets does, so ranks that are busy send fewer, larger
 packets.
@@ -31,9 +31,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exastorm.parallel.agreement import Member
-from exastorm.parallel.control_settings import ControlSettings
-from exastorm.parallel.tree import Tree
+from exastorm.parallel.control.agreement import Member
+from exastorm.parallel.control.settings import ControlSettings
+from exastorm.parallel.control.tree import Tree
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,10 +16,10 @@ from typing import Any
 
 import torch
 
-from exastorm.parallel.allreduce import AllReduce, AllReduceKind, AllReduceSettings
-from exastorm.parallel.choosing import make_allreduce
+from exastorm.parallel.allreduce.choosing import make_allreduce
+from exastorm.parallel.allreduce.family import AllReduce, AllReduceKind, AllReduceSettings
 from exastorm.parallel.cluster import Cluster, ClusterSettings, connect
-from exastorm.parallel.launchers import read_launch
+from exastorm.parallel.launch.launchers import read_launch
 from exastorm.parallel.totals import Totals
 
 SENT = Path("/sys/class/net/eth0/statistics/tx_bytes")

@@ -10,7 +10,7 @@ from exastorm.errors import InputError
 from exastorm.networks.build import build_network
 from exastorm.networks.operations import count_layers
 from exastorm.parallel.buckets import FLOAT_BYTES, bucket_layout
-from exastorm.parallel.tree import Tree
+from exastorm.parallel.control.tree import Tree
 from exastorm.samples.index import SampleIndex
 from exastorm.samples.sampler import SamplePlan
 from exastorm.train.settings import TrainSettings

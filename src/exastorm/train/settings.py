@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from exastorm.networks.build import NetworkSettings
 from exastorm.networks.losses import LossSettings, check_loss_targets
 from exastorm.parallel.cluster import ClusterSettings
-from exastorm.parallel.control_settings import ControlSettings
+from exastorm.parallel.control.settings import ControlSettings
 from exastorm.samples.dataset import LoaderSettings
 from exastorm.samples.label_sets import LabelSet, check_label_set
 from exastorm.train.checkpoint import CheckpointSettings

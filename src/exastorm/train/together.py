@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from exastorm.errors import ExchangeError
-from exastorm.parallel.allreduce import AllReduceSettings
+from exastorm.parallel.allreduce.choosing import make_allreduce
+from exastorm.parallel.allreduce.family import AllReduceSettings
 from exastorm.parallel.buckets import bucket_layout
-from exastorm.parallel.choosing import make_allreduce
 from exastorm.parallel.cluster import Cluster
-from exastorm.parallel.control import ControlPlane
-from exastorm.parallel.control_messages import Status
-from exastorm.parallel.control_settings import ControlSettings
+from exastorm.parallel.control.messages import Status
+from exastorm.parallel.control.plane import ControlPlane
+from exastorm.parallel.control.settings import ControlSettings
 from exastorm.parallel.gradients import GradientExchange, Lag
 from exastorm.parallel.totals import Totals
 from exastorm.parallel.watch import Watch

@@ -1,0 +1,134 @@
+"""Sums over real ranks on emulated nodes: exact where float32 is, near where the wire rounds."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import exastorm
+from exastorm.parallel.allreduce.family import AllReduceSettings
+
+RANK = Path(__file__).with_name("rank_of_allreduce.py")
+
+PLACEMENTS = {
+    "1x1": [0],
+    "1x2": [0, 0],
+    "2x1": [0, 1],
+    "2x2": [0, 0, 1, 1],
+    "2x2 dealt out": [0, 1, 0, 1],
+    "2x3": [0, 0, 0, 1, 1, 1],
+    "3x2": [0, 0, 1, 1, 2, 2],
+    "3+2+1": [0, 0, 0, 1, 1, 2],
+    "4x2": [0, 0, 1, 1, 2, 2, 3, 3],
+}
+
+SIZES = [0, 1, 2, 3, 5, 7, 64, 1001, 65_537]
+"""Numbers in a buffer: fewer than ranks, and more than a chunk, none a multiple of the others."""
+
+WAYS = [
+    {"kind": "flat"},
+    {"kind": "hierarchical", "chunk_mb": 0.01},
+    {"kind": "hierarchical", "leaders_per_node": 2, "chunk_mb": 0.003},
+    {"kind": "leader"},
+]
+
+
+def free_ports(number):
+    servers = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
+    ports = [server.getsockname()[1] for server in servers]
+    for server in servers:
+        server.close()
+    return ports
+
+
+def run(jobs, limit_s):
+    """What each rank saw in each job it took part in."""
+    num_ranks = max(len(job["placement"]) for job in jobs)
+    for job, port in zip(jobs, free_ports(len(jobs)), strict=True):
+        job["port"] = port
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("GLOO", "SLURM", "EXASTORM"))}
+    environment = clean | {
+        "PYTHONPATH": str(Path(exastorm.__file__).parents[1]),
+        "OMP_NUM_THREADS": "1",
+        "JOBS": json.dumps(jobs),
+    }
+    processes = [
+        subprocess.Popen(
+            [sys.executable, RANK, str(rank)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(num_ranks)
+    ]
+    try:
+        outcomes = [process.communicate(timeout=limit_s) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+    for process, (_, errors) in zip(processes, outcomes, strict=True):
+        assert process.returncode == 0, errors
+    return [entry for output, _ in outcomes for entry in json.loads(output)]
+
+
+@pytest.fixture(scope="module")
+def sums():
+    jobs = [
+        {"do": "exact_sums", "placement": placement, "ways": WAYS, "sizes": SIZES}
+        for placement in PLACEMENTS.values()
+    ]
+    jobs.append({"do": "rounded_sums", "placement": PLACEMENTS["2x2"]})
+    jobs.append(
+        {"do": "exact_sums", "placement": [0, 0, 1], "ways": [{"kind": "auto"}], "sizes": SIZES}
+    )
+    return run(jobs, limit_s=300)
+
+
+@pytest.mark.parametrize("name", PLACEMENTS)
+@pytest.mark.parametrize("way", [json.dumps(way) for way in WAYS])
+def test_sums_of_integers_are_exact(sums, name, way):
+    wrong = [s[way] for s in sums if s["placement"] == PLACEMENTS[name] and way in s]
+    assert wrong == [[]] * len(PLACEMENTS[name])
+
+
+# float32 adds four numbers of about 1 with an error of 2^-24 of them; bfloat16 rounds each part and
+# the sum to 8 bits (2^-9 of each at most, 2^-10.8 in the mean square), float16 to 11.
+@pytest.mark.parametrize(
+    ("wire", "low", "high"),
+    [("float32", 0.0, 1e-7), ("bfloat16", 5e-4, 3.5e-3), ("float16", 6e-5, 4.5e-4)],
+)
+@pytest.mark.parametrize("kind", ["flat", "hierarchical"])
+def test_numbers_on_the_wire_round_once_each_way(sums, kind, wire, low, high):
+    seen = [s[f"{kind} {wire}"] for s in sums if f"{kind} {wire}" in s]
+    assert len(seen) == 4
+    assert all(low <= s["error"] <= high for s in seen)
+    assert all(s["same"] for s in seen)
+
+
+def test_all_ranks_choose_the_same_and_say_so(sums):
+    seen = [s for s in sums if "choice" in s]
+    assert len(seen) == 3
+    assert all(s["choice"] == seen[0]["choice"] for s in seen)
+    assert set(seen[0]["choice"]) <= {"flat", "hierarchical", "leader"}
+    assert seen[0]["line"].startswith("all-reduce: from 0.004 MB ")
+    assert all(s['{"kind": "auto"}'] == [] for s in seen)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "best"}, "kind must be one of auto, flat, hierarchical, leader, got 'best'"),
+        ({"wire": "int8"}, "wire must be one of"),
+        ({"leaders_per_node": 0}, "leaders_per_node must be at least 1, got 0"),
+        ({"chunk_mb": 0.0}, "chunk_mb must be positive, got 0.0"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        AllReduceSettings(**change)
