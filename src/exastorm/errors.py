@@ -13,7 +13,10 @@ class InputError(ValueError):
         file: The file or store, where known.
         variable: The variable, where known.
         time: The time step, where known.
+        is_told: True where another process tells the user.
     """
+
+    is_told = False
 
     def __init__(
         self,

@@ -1,7 +1,11 @@
 import pytest
 
 from exastorm.parallel.control.settings import ControlSettings
-from exastorm.performance.control_model import ControlCosts, ControlSimulation, compare_trees
+from exastorm.performance.control_model import (
+    ControlCosts,
+    ControlSimulation,
+    negotiated_and_cached,
+)
 
 AT_ONCE = ControlCosts(latency_s=5e-6, handling_s=1e-6, step_s=0.0, jitter_s=0.0)
 APART = ControlCosts(latency_s=5e-6, handling_s=1e-6, step_s=1.0, jitter_s=0.0)
@@ -85,7 +89,7 @@ def test_costs_and_seed_change_the_result():
 
 
 def test_tree_beats_the_flat_coordinator():
-    rows = compare_trees(2000, 5)
+    rows = [negotiated_and_cached(2000, 5, radix, ControlCosts(), 0.0) for radix in (2, 4, 8, 0)]
     assert [negotiated.radix for negotiated, _ in rows] == [2, 4, 8, 0]
     *trees, (flat, flat_cached) = rows
     for negotiated, cached in trees:

@@ -260,6 +260,14 @@ def test_too_many_bad_steps_name_their_samples(samples, tmp_path, monkeypatch):
     assert str(caught.value.time).count("2000-01-") == 4
 
 
+def test_with_lag_the_samples_are_those_of_the_gradients(samples, tmp_path, monkeypatch):
+    poison(monkeypatch, range(1, 100))
+    settings = changed(SHORT, max_bad_steps=3, exchange__lag=1)
+    # The third update that is bad is the fourth step's, with the gradients of the third.
+    with pytest.raises(InputError, match="in a row, the last of them step 3;"):
+        train(samples, tmp_path / "r", settings, Cluster.alone())
+
+
 def test_parts_of_a_batch_learn_what_the_batch_learns(short_run, samples, tmp_path):
     train(samples, tmp_path / "r", changed(SHORT, part_size=1), Cluster.alone())
     parts, whole = last_weights(tmp_path / "r"), last_weights(short_run[0])

@@ -48,14 +48,15 @@ def main(argv: list[str]) -> int:
         own.run()
     told = argv[place + 1 :]
     train = parse(Train, WHAT, told)
+    train.run_folder()
     if train.out and not train.auto_resume and (Path(train.out) / SETTINGS_NAME).is_file():
         raise InputError(
             "holds a run already; go on with --resume, or --auto-resume", file=train.out
         )
-    return Supervisor(lambda attempt: command_of(told), own.launch).run()
+    return Supervisor(lambda attempt: command_of(train, told), own.launch).run()
 
 
-def command_of(told: list[str]) -> list[str]:
+def command_of(train: Train, told: list[str]) -> list[str]:
     """What each rank runs, the first time and after a loss: what was told, or the rest of it."""
-    again = [] if "--auto-resume" in told or "--resume" in told else ["--auto-resume"]
+    again = [] if train.auto_resume or train.resume is not None else ["--auto-resume"]
     return [sys.executable, "-m", "exastorm.cli.main", WHAT, *told, *again]

@@ -124,14 +124,11 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         # Who reads the output has had enough (`| head`); what was asked for is done.
         _drop_output()
-    except (InputError, OSError) as error:
-        sys.stderr.write(f"exastorm: error: {' '.join(error_text(error).split())}\n")
-        return USAGE_ERROR
-    except ExchangeError as error:
+    except (InputError, OSError, ExchangeError) as error:
         # Of all ranks one tells.
         if not getattr(error, "is_told", False):
-            sys.stderr.write(f"exastorm: error: {' '.join(str(error).split())}\n")
-        return LOST
+            sys.stderr.write(f"exastorm: error: {' '.join(error_text(error).split())}\n")
+        return LOST if isinstance(error, ExchangeError) else USAGE_ERROR
     except KeyboardInterrupt:
         sys.stderr.write("exastorm: stopped\n")
         return INTERRUPTED

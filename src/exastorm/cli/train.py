@@ -57,7 +57,7 @@ class Train(Command):
         Raises:
             InputError: Unless samples and --out are given, or --resume alone.
         """
-        run, resume = self._run_folder()
+        run, resume = self.run_folder()
         samples = Path(self.samples) if self.samples else None
         launch = read_launch(os.environ)
         with connect(launch, self.train.cluster, self.train.compute.device) as cluster:
@@ -66,7 +66,7 @@ class Train(Command):
                 return None
         return Outcome(summary.to_line(), summary.to_dict())
 
-    def _run_folder(self) -> tuple[Path, bool | Literal["if_there"]]:
+    def run_folder(self) -> tuple[Path, bool | Literal["if_there"]]:
         """The run folder, and whether to go on in it.
 
         Raises:

@@ -11,6 +11,7 @@ step, and what a hook kept from the old ones is then added to other weights, wit
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, Literal
 
@@ -43,6 +44,7 @@ class GradientExchange:
         extra: Sum over ranks of the extra numbers of the step whose gradients were handed out last.
         waited_s: Seconds that this rank has waited for sums so far.
         divisor: By which gradients are divided as they come, a scalar; None for 1.
+        waiting: Makes a context around waits for other ranks, as `ControlPlane.waiting`.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class GradientExchange:
         self.lag = lag
         self.divisor: Tensor | None = None
         self.waited_s = 0.0
+        self.waiting: Callable[[], AbstractContextManager[None]] = nullcontext
         self._parameters, self._allreduce = list(parameters), allreduce
         layout = bucket_layout(self._parameters, bucket_mb)
         self.num_buckets = len(layout)
@@ -129,7 +132,8 @@ class GradientExchange:
         flying: list[Tensor] = []
         if self.lag and self._step:
             before = self._generations[(self._step - 1) % len(self._generations)]
-            before.wait()
+            with self.waiting():
+                before.wait()
             flying = before.tensors()
         return {"step": self._step, "flying": flying}
 
@@ -146,8 +150,9 @@ class GradientExchange:
         """Stop listening; wait for what is under way."""
         for hook in self._hooks:
             hook.remove()
-        for generation in self._generations:
-            generation.wait()
+        with self.waiting():
+            for generation in self._generations:
+                generation.wait()
         self._order.close()
 
     def _begin(self) -> Generation:
@@ -164,7 +169,8 @@ class GradientExchange:
             return False
         ready = self._generations[self._step % len(self._generations)] if self.lag else current
         start = time.perf_counter()
-        ready.wait()
+        with self.waiting():
+            ready.wait()
         self.waited_s += time.perf_counter() - start
         self._hand_out(ready)
         return True

@@ -24,7 +24,7 @@ def share(cluster: Cluster, find: Callable[[], Found]) -> Found:
         find: What the first rank does.
 
     Raises:
-        InputError: On all ranks, if `find` raised it on the first.
+        InputError: On all ranks, if `find` raised it on the first, which alone need tell it.
     """
     everyone: Any = cluster.make_group(range(cluster.world.num_ranks))
     if everyone is None:
@@ -39,6 +39,7 @@ def share(cluster: Cluster, find: Callable[[], Found]) -> Found:
     with exchanging():
         found, error = _broadcast((found, error), cluster, everyone)
     if error is not None:
+        error.is_told = not cluster.world.is_first
         raise error
     result: Found = found
     return result

@@ -1,7 +1,11 @@
-"""Small sums over all ranks, beside the gradients: of loss weights, scores and checks."""
+"""Small sums over all ranks, beside the gradients: of loss weights and scores; and a few words."""
 
 import json
+import threading
+import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch.distributed as dist
@@ -12,14 +16,21 @@ from exastorm.parallel.errors import exchanging
 
 
 class Totals:
-    """Sums over all ranks, on connections of their own."""
+    """Sums over all ranks, on connections of their own.
+
+    Attributes:
+        waited_s: Seconds that this rank has waited for others so far.
+        waiting: Makes a context around waits for other ranks, as `ControlPlane.waiting`.
+    """
 
     def __init__(self, cluster: Cluster) -> None:
         """Connect; all ranks do so at the same time."""
         everyone = range(cluster.world.num_ranks)
         # One is used while a step runs, the other between steps: their calls never mix.
         self._cluster = cluster
-        self._num_gathered = 0
+        self.waited_s = 0.0
+        self.waiting: Callable[[], AbstractContextManager[None]] = nullcontext
+        self._num_gathered = self._num_heard = 0
         self._ahead: Any = cluster.make_group(everyone)
         self._between: Any = cluster.make_group(everyone)
 
@@ -28,11 +39,15 @@ class Totals:
         if self._ahead is None:
             return lambda: value
         total = value.clone()
-        work: Any = dist.all_reduce(total, group=self._ahead, async_op=True)
+        works: list[Any] = [dist.all_reduce(total, group=self._ahead, async_op=True)]
+        lock = threading.Lock()
 
         def finish() -> Tensor:
-            with exchanging():
-                work.wait()
+            # Parts of a batch that are learned side by side ask together: they wait once.
+            with lock:
+                while works:
+                    self._wait(works[-1].wait)
+                    works.pop()
             return total
 
         return finish
@@ -41,8 +56,7 @@ class Totals:
         """Sum tensors in place."""
         if self._between is not None:
             for tensor in tensors:
-                with exchanging():
-                    dist.all_reduce(tensor, group=self._between)
+                self._wait(partial(dist.all_reduce, tensor, group=self._between))
 
     def gather(self, texts: list[str]) -> list[str]:
         """The texts of all ranks, rank by rank."""
@@ -52,9 +66,32 @@ class Totals:
         store.set(keys[world.rank], json.dumps(texts))
         return [text for part in store.multi_get(keys) for text in json.loads(part)]
 
+    def leave(self, text: str) -> None:
+        """Leave a text for rank 0; nobody waits for anybody."""
+        store = self._cluster.store
+        store.set(f"left/{store.add('left', 1)}", text)
+
+    def left(self) -> list[str]:
+        """What ranks have left since this was asked last, in order; rank 0 alone may ask."""
+        store, heard = self._cluster.store, self._num_heard
+        self._num_heard = store.add("left", 0)
+        keys = [f"left/{number}" for number in range(heard + 1, self._num_heard + 1)]
+        return [text.decode() for text in store.multi_get(keys)] if keys else []
+
     def share_from_first(self, tensors: Sequence[Tensor]) -> None:
         """Give all ranks what rank 0 has."""
         if self._between is not None:
             for tensor in tensors:
                 with exchanging():
                     dist.broadcast(tensor.detach(), src=0, group=self._between)
+
+    def _wait(self, wait: Callable[[], Any]) -> None:
+        """Wait for a sum, and count how long.
+
+        Raises:
+            ExchangeError: If it fails.
+        """
+        start = time.perf_counter()
+        with self.waiting(), exchanging():
+            wait()
+        self.waited_s += time.perf_counter() - start

@@ -133,7 +133,7 @@ class Watch:
         """An error that one rank alone tells: the first that is not its cause."""
         others = [rank for rank in range(self._num_ranks) if rank not in error.ranks]
         is_told = bool(others) and others[0] != self._rank
-        return ControlError(str(error), error.ranks, is_told=is_told)
+        return ControlError(str(error), error.ranks, is_told=is_told or error.is_told)
 
     def _end(self, error: ControlError) -> None:
         """On the control thread: end the process, if its main thread can't."""

@@ -1,10 +1,10 @@
 """What the control tree costs at any number of ranks: a discrete-event simulation of the real code.
 
 Each rank is a `Member` of `exastorm.parallel.control.agreement`, the same state machine that runs
-on sockets. Here a packet takes `latency_s` from one rank to another, and a rank spends `handling_s` on
-each packet it receives or sends, one after the other. A rank takes in all packets that have arrived
-before it answers, as the thread on real sockets does, so ranks that are busy send fewer, larger
-packets.
+on sockets. Here a packet takes `latency_s` from one rank to another, and a rank spends `handling_s`
+on each packet it receives or sends, one after the other. A rank takes in all packets that have
+arrived before it answers, as the thread on real sockets does, so ranks that are busy send fewer,
+larger packets.
 
 What must come out, for P ranks, radix r, B buckets, L levels (`Tree.depth`), a = `latency_s` and
 m = `handling_s`, and is tested:
@@ -23,7 +23,6 @@ m = `handling_s`, and is tested:
 
 import heapq
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -32,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exastorm.parallel.control.agreement import Member
+from exastorm.parallel.control.messages import num_messages
 from exastorm.parallel.control.settings import ControlSettings
 from exastorm.parallel.control.tree import Tree
 
@@ -76,6 +76,11 @@ class ControlTraffic:
         max_received: The most that any rank receives.
         root_received: What rank 0 receives.
         root_sent: What rank 0 sends.
+        max_sent: The most that any rank sends.
+        root_heard: Messages that rank 0 receives, each bucket by itself: a packet holds many.
+        root_said: Messages that rank 0 sends.
+        max_heard: The most messages that any rank receives.
+        max_said: The most messages that any rank sends.
         max_handled: The most packets that any rank receives and sends.
         agreement_s: From the last rank's last submission until all ranks know all of the order.
         busiest_s: Time that the busiest rank spends on packets.
@@ -89,6 +94,11 @@ class ControlTraffic:
     max_received: int
     root_received: int
     root_sent: int
+    max_sent: int
+    root_heard: int
+    root_said: int
+    max_heard: int
+    max_said: int
     max_handled: int
     agreement_s: float
     busiest_s: float
@@ -103,6 +113,7 @@ class ControlSimulation:
         settings: Of the control plane; its clock is the simulated one.
         costs: Of the machine and the step.
         is_shuffled: Each rank submits in an order of its own, drawn anew in each step.
+        keeps_order: That order is drawn only once, so it can be cached.
     """
 
     def __init__(
@@ -113,12 +124,14 @@ class ControlSimulation:
         costs: ControlCosts,
         *,
         is_shuffled: bool = False,
+        keeps_order: bool = False,
     ) -> None:
         self.now = 0.0
         self.tree = Tree(num_ranks=num_ranks, radix=settings.radix)
         self._costs = costs
         self._num_buckets = num_buckets
         self._is_shuffled = is_shuffled
+        self._keeps_order = keeps_order
         self._random = np.random.default_rng(costs.seed)
 
         def clock() -> float:
@@ -134,6 +147,8 @@ class ControlSimulation:
         self._ticket = count()  # events at the same time keep their order
         self._received: NDArray[np.int64] = np.zeros(num_ranks, np.int64)
         self._sent: NDArray[np.int64] = np.zeros(num_ranks, np.int64)
+        self._heard: NDArray[np.int64] = np.zeros(num_ranks, np.int64)
+        self._said: NDArray[np.int64] = np.zeros(num_ranks, np.int64)
         self._step = -1
         self._starts: list[float] = []
         self._offsets: list[float] = np.linspace(0.0, costs.step_s, num_buckets).tolist()
@@ -144,8 +159,8 @@ class ControlSimulation:
     def run_step(self) -> ControlTraffic:
         """Simulate the next step, from the first submission until nobody has anything to say."""
         self._step += 1
-        self._received[:] = 0
-        self._sent[:] = 0
+        for counter in (self._received, self._sent, self._heard, self._said):
+            counter[:] = 0
         last_submitted = self._plan_submissions()
         self._run()
         agreed_at = self.now
@@ -162,7 +177,7 @@ class ControlSimulation:
         self._starts = (start + delays).tolist()
         self._num_submitted = [0] * num_ranks
         for rank in range(num_ranks):
-            if self._is_shuffled:
+            if self._is_shuffled and not (self._keeps_order and self._step):
                 self._orders[rank] = self._random.permutation(self._num_buckets).tolist()
             self._wake(self._starts[rank] + self._offsets[0], rank)
         return max(self._starts) + self._offsets[-1]
@@ -190,11 +205,13 @@ class ControlSimulation:
         self._received[rank] += len(inbox)
         while inbox:
             sender, packet = inbox.popleft()
+            self._heard[rank] += num_messages(packet)
             member.receive(sender, packet)
         self._submit_due(rank)
         mail = member.take()
         self._wake_for_next(rank)
         for neighbor, packet in mail.items():
+            self._said[rank] += num_messages(packet)
             busy_until += costs.handling_s
             arrives = busy_until + costs.latency_s
             heapq.heappush(self._events, (arrives, next(self._ticket), neighbor, (rank, packet)))
@@ -243,24 +260,28 @@ class ControlSimulation:
             max_received=int(self._received.max()),
             root_received=int(self._received[0]),
             root_sent=int(self._sent[0]),
+            max_sent=int(self._sent.max()),
+            root_heard=int(self._heard[0]),
+            root_said=int(self._said[0]),
+            max_heard=int(self._heard.max()),
+            max_said=int(self._said.max()),
             max_handled=int(handled.max()),
             agreement_s=agreement_s,
             busiest_s=float(handled.max()) * self._costs.handling_s,
         )
 
 
-def compare_trees(
-    num_ranks: int,
-    num_buckets: int,
-    radixes: Sequence[int] = (2, 4, 8, 0),
-    costs: ControlCosts | None = None,
-) -> list[tuple[ControlTraffic, ControlTraffic]]:
-    """For each radix (0 is flat), what a negotiated step takes and what one with a cached order."""
-    rows = []
-    for radix in radixes:
-        settings = ControlSettings(radix=radix, confirm_steps=1)
-        run = ControlSimulation(num_ranks, num_buckets, settings, costs or ControlCosts())
-        # One order suffices to be cached, from the third step on.
-        negotiated, _, cached = (run.run_step() for _ in range(3))
-        rows.append((negotiated, cached))
-    return rows
+def negotiated_and_cached(
+    num_ranks: int, num_buckets: int, radix: int, costs: ControlCosts, batch_s: float = 0.002
+) -> tuple[ControlTraffic, ControlTraffic]:
+    """What a negotiated step takes, and what one with a cached order.
+
+    Each rank submits in an order of its own, which it keeps.
+    """
+    settings = ControlSettings(radix=radix, batch_s=batch_s, confirm_steps=1)
+    run = ControlSimulation(
+        num_ranks, num_buckets, settings, costs, is_shuffled=True, keeps_order=True
+    )
+    # One order suffices to be cached, from the third step on.
+    negotiated, _, cached = (run.run_step() for _ in range(3))
+    return negotiated, cached

@@ -122,7 +122,8 @@ def _pass_packets(devices: Sequence[int], addresses: Sequence[bytes], delay_s: f
     device_of = dict(zip(addresses, devices, strict=True))
     waiting: list[tuple[float, int, int, bytes]] = []
     number = 0
-    with selectors.DefaultSelector() as selector:
+    # epoll would round waits up to whole milliseconds.
+    with selectors.SelectSelector() as selector:
         for device in devices:
             selector.register(device, selectors.EVENT_READ)
         while True:

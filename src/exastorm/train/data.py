@@ -1,6 +1,6 @@
 """The samples of a run: which batch each step is given, and what validation is given."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,6 @@ class TrainingData:
         self._settings = settings
         self.world = world
         self._start, self._start_step = SamplePosition(), 0
-        self._recalled: tuple[str, ...] = ()
         self._device = device
         self._train = self._split(
             "train", soft=soft, roll=settings.roll, label_set=settings.label_set
@@ -126,13 +125,9 @@ class TrainingData:
         return [str(self.store.time(int(self._train.samples[i]))) for i in chosen]
 
     def bad_samples(self) -> tuple[str, ...]:
-        """Samples that were left out so far, a line each."""
+        """Samples that this rank has left out in this attempt, a line each."""
         found = self._train.bad_samples | self._validation.bad_samples
-        return tuple(sorted({*self._recalled, *found.values()}))
-
-    def recall_bad_samples(self, told: Iterable[str]) -> None:
-        """Remember those that earlier attempts left out."""
-        self._recalled = tuple(told)
+        return tuple(sorted(found.values()))
 
     def _split(self, name: str, **options: Any) -> SegmentationDataset:
         """A split with this run's class weights."""

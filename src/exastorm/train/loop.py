@@ -8,6 +8,7 @@ steps; the first of them writes what all share.
 
 import math
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,7 @@ class Trainer:
         self.together = Together(
             cluster, self.network, settings.exchange, settings.control, settings.cluster.timeout_s
         )
+        self.together.find = self.data.bad_samples
         parameters = list(self.network.parameters())
         self.workers = BatchWorkers(
             forward_of(self.network, plan.compile),
@@ -145,7 +147,8 @@ class Trainer:
                 if over or self.step_number % settings.log_interval == 0:
                     self.write_steps(log)
                 if over or self.step_number % settings.validation.interval == 0:
-                    log.write_validation(self.step_number, self.minutes_now(), self.validate())
+                    scores, late = self.validate(), self.together.stragglers()
+                    log.write_validation(self.step_number, self.minutes_now(), scores, late)
                 ends = over or self.best.reached_target or stopped
                 if ends or checkpoints.is_due(self.step_number):
                     checkpoints.save(self.state_dict(log), self.step_number)
@@ -157,9 +160,8 @@ class Trainer:
         """Update the weights by one batch; returns its loss."""
         self.set_learning_rate()
         if self.learn(batch):
-            self.stepper.step(
-                self.loss, self.step_number, self.weight == 0, scaled=self.together.exchange is None
-            )
+            step, scaled = self.step_number - self.together.lag, self.together.exchange is None
+            self.stepper.step(self.loss, step, self.weight == 0, scaled=scaled)
             if self.average is not None:
                 self.average.update(self.stepper.skipped)
         self.step_number += 1
@@ -170,12 +172,8 @@ class Trainer:
 
         That is this batch, or with lag the one before; False if there is none.
         """
-        seed, step, rank = self.settings.seed, self.step_number, self.data.world.rank
-        exchange = self.together.exchange
-
-        def seed_of_part(part: int) -> int:
-            return part_seed(seed, step, rank, part)
-
+        exchange, rank = self.together.exchange, self.data.world.rank
+        seed_of_part = partial(part_seed, self.settings.seed, self.step_number, rank)
         if exchange is None:
             self.weight = batch.total_weight
             self.loss = self.workers.forward_backward(batch, seed_of_part, self.stepper.scale)
@@ -224,13 +222,15 @@ class Trainer:
         bad = self.stepper.check()
         log.write_steps(self.step_number, self.minutes_now(), self.stepper.rate, bad.num_total)
         if bad.num_in_a_row >= self.settings.max_bad_steps:
-            raise DivergedError(
+            error = DivergedError(
                 f"loss or gradients were not finite in {bad.num_in_a_row} steps in a row, the last "
                 f"of them step {bad.last_step + 1}; look at these samples, or lower "
                 f"optimizer.learning_rate ({self.settings.optimizer.learning_rate:g})",
                 file=self.data.store.path,
                 time=", ".join(self.together.gather(self.bad_times(bad.last_step))) or None,
             )
+            error.is_told = not self.together.is_first
+            raise error
 
     def bad_times(self, step: int) -> list[str]:
         """Times of the samples of a step whose loss is not finite alone; of all, if none is."""
@@ -267,7 +267,7 @@ class Trainer:
             "minutes": self.minutes_now(),
             "loss": self.loss,
             "untold_losses": log.untold_losses(),
-            "bad_samples": self.data.bad_samples(),
+            "bad_samples": self.together.found(),
             "samples": self.data.store.index.checksums,
             "settings": to_dict(self.settings),
             "best": self.best.state_dict(),
@@ -294,6 +294,6 @@ class Trainer:
         self.step_number, self.minutes = state["step"], state["minutes"]
         self.data.start_at(SamplePosition(*state["position"]), self.step_number)
         self.loss, self._untold = state["loss"], state["untold_losses"]
-        self.data.recall_bad_samples(state["bad_samples"])
+        self.together.recall(state["bad_samples"])
         self.best.load_state_dict(state["best"])
         torch.set_rng_state(state["random_state"])

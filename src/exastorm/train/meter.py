@@ -2,15 +2,15 @@
 
 log.jsonl has two kinds of lines: `{"step", "minutes", "loss", "learning_rate", "samples_per_s",
 "tflop_per_s", "num_bad_steps"}` every few steps, and `{"step", "minutes", "validation": {...}}`
-after each validation. A run that goes on from a checkpoint first drops the lines after it, so that
-every step is told once. Losses stay on the device until a line is written, so that no step waits
-for them.
+after each validation, with "stragglers" where ranks were late over the last steps. A run that goes
+on from a checkpoint first drops the lines after it, so that every step is told once. Losses stay on
+the device until a line is written, so that no step waits for them.
 """
 
 import json
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -118,9 +118,23 @@ class RunLog:
         self._losses.clear()
         self._restart_clock()
 
-    def write_validation(self, step: int, minutes: float, scores: dict[str, Any]) -> None:
-        """Write the scores of a validation: `mean_iou`, `iou` by class, and what else there is."""
-        self._write({"step": step, "minutes": round(minutes, 4), "validation": scores})
+    def write_validation(
+        self,
+        step: int,
+        minutes: float,
+        scores: dict[str, Any],
+        stragglers: Sequence[dict[str, float]] = (),
+    ) -> None:
+        """Write the scores of a validation.
+
+        Args:
+            step: Steps done.
+            minutes: Time trained, minutes.
+            scores: `mean_iou`, `iou` by class, and what else there is.
+            stragglers: Ranks that were late, and by how much.
+        """
+        late = {"stragglers": list(stragglers)} if stragglers else {}
+        self._write({"step": step, "minutes": round(minutes, 4), "validation": scores, **late})
         self._add_scalar("validation/mean_iou", scores["mean_iou"], step)
         for name, value in scores["iou"].items():
             if value is not None:

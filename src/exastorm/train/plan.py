@@ -137,8 +137,7 @@ def plan_training(index: SampleIndex, settings: TrainSettings, machine: Machine)
         node_link_mb={way: sent / MEGABYTE for way, sent in links.items()},
         least_exchange_ms=1e3 * 8.0 * links["hierarchical"] / (1e9 * machine.link_gbit),
         tree_depth=tree.depth,
-        messages_per_rank=min(settings.control.radix or machine.num_ranks, machine.num_ranks - 1)
-        + 1,
+        messages_per_rank=most_messages(tree),
         rank_memory_mb=FLOAT_BYTES * num_parameters * (1 + generations + states) / MEGABYTE,
         checkpoint_mb=FLOAT_BYTES
         * num_parameters
@@ -164,6 +163,15 @@ def link_bytes(num_bytes: float, machine: Machine) -> dict[str, float]:
         "flat, ranks dealt out in turn": ring * machine.ranks_per_node,
         "hierarchical": 2.0 * num_bytes * (nodes - 1) / nodes,
     }
+
+
+def most_messages(tree: Tree) -> int:
+    """Most messages that a rank receives for each thing agreed on: one from each neighbor.
+
+    Those of rank 0, which has no parent, or of rank 1, which has the largest subtree below it.
+    """
+    ranks = range(min(tree.num_ranks, 2))
+    return max(len(tree.children(rank)) + (rank > 0) for rank in ranks)
 
 
 def optimizer_states(settings: TrainSettings) -> int:

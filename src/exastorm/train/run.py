@@ -11,7 +11,13 @@ from exastorm.parallel.sharing import share
 from exastorm.train.checkpoint import CheckpointStore, NoCheckpoints, has_checkpoint
 from exastorm.train.device import compute_mode, plan_compute
 from exastorm.train.loop import Trainer
-from exastorm.train.run_folder import SETTINGS_NAME, resume_run, samples_of_run, start_run
+from exastorm.train.run_folder import (
+    SETTINGS_NAME,
+    check_is_new,
+    resume_run,
+    samples_of_run,
+    start_run,
+)
 from exastorm.train.settings import TrainSettings
 from exastorm.train.stopping import StopRequest
 from exastorm.train.summary import TrainSummary
@@ -62,9 +68,11 @@ def train(
                 trainer.load_state_dict(state)
             if not trainer.is_over():
                 trainer.train(checkpoints, stop)
-            elif trainer.best.step < 0:
-                # The file of the best weights was lost: the last ones take its place.
-                trainer.validate()
+            else:
+                with trainer.together:
+                    if trainer.best.step < 0:
+                        # The file of the best weights was lost: the last ones take its place.
+                        trainer.validate()
     return summary_of(trainer, stop.requested)
 
 
@@ -93,6 +101,8 @@ def _what_to_train(
     if resume:
         settings = resume_run(run, settings)
         samples = samples_of_run(run) if samples is None else samples
+    else:
+        check_is_new(run)
     if samples is None:
         raise InputError("a new training must be given samples, got none")
     samples = Path(samples)
@@ -114,7 +124,8 @@ def summary_of(trainer: Trainer, signal: str | None) -> TrainSummary:
         best_mean_iou=trainer.best.mean_iou,
         best_iou=trainer.best.iou,
         num_bad_steps=trainer.stepper.check().num_total,
-        bad_samples=trainer.data.bad_samples(),
+        bad_samples=trainer.together.found(),
+        stragglers=tuple(trainer.together.stragglers()),
         stopped_by=None if trainer.is_over() else signal,
         reached_target=trainer.best.reached_target,
     )

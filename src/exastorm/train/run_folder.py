@@ -52,9 +52,7 @@ def start_run(run: Path, samples: Path, settings: TrainSettings) -> None:
     Raises:
         InputError: If the folder holds a run that can be resumed.
     """
-    if has_checkpoint(run):
-        told = f"holds a run already; go on with --resume {run}, or take another folder"
-        raise InputError(told, file=run)
+    check_is_new(run)
     run.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(to_dict(RunSettings(train=settings)), sort_keys=False)
     replace_file(run / SETTINGS_NAME, text.encode())
@@ -68,6 +66,17 @@ def start_run(run: Path, samples: Path, settings: TrainSettings) -> None:
     text = "".join(f"{name} {version}\n" for name, version in versions.items())
     (run / VERSION_NAME).write_text(text, encoding="utf-8")
     (run / SAMPLES_NAME).write_text(f"{samples.resolve()}\n", encoding="utf-8")
+
+
+def check_is_new(run: Path) -> None:
+    """Refuse a folder for a new run that holds one.
+
+    Raises:
+        InputError: If it holds a run that can be resumed.
+    """
+    if has_checkpoint(run):
+        told = f"holds a run already; go on with --resume {run}, or take another folder"
+        raise InputError(told, file=run)
 
 
 def resume_run(run: Path, settings: TrainSettings | None) -> TrainSettings:

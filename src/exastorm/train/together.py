@@ -4,7 +4,7 @@ A training of one process without lag asks for none of it, and pays for none of 
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal, get_args
@@ -68,6 +68,7 @@ class Together:
     Attributes:
         cluster: All ranks.
         exchange: Of gradients; None where there is nobody to exchange with, and no lag.
+        find: Gives all that this rank has found so far that the first should know, a line each.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class Together:
             is_agreed = settings.order == "agreed"
             self._watch = Watch(cluster, control, num_buckets if is_agreed else 0)
             agreed = self._watch.control if is_agreed else None
+            self._totals.waiting = self._watch.control.waiting
         self.exchange: GradientExchange | None = None
         if cluster.world.num_ranks > 1 or settings.lag:
             self.exchange = GradientExchange(
@@ -112,7 +114,11 @@ class Together:
                 num_extra=NUM_EXTRA,
                 control=agreed,
             )
-        self._since, self._waited_s = time.perf_counter(), 0.0
+            if self._watch is not None:
+                self.exchange.waiting = self._watch.control.waiting
+        self._since, self._waited_s, self._agreed_s = time.perf_counter(), 0.0, 0.0
+        self.find: Callable[[], Iterable[str]] = lambda: ()
+        self._found: set[str] = set()
 
     def __enter__(self) -> "Together":
         return self
@@ -128,10 +134,17 @@ class Together:
         Raises:
             ExchangeError: If a rank is gone or silent, with the cause where it is known.
         """
-        if self.exchange is not None and error is None:
-            self.exchange.close()
+        if error is None:
+            self._tell()
+            if self.exchange is not None:
+                self.exchange.close()
         if self._watch is not None:
             self._watch.__exit__(kind, error, trace)
+
+    @property
+    def lag(self) -> int:
+        """Steps by which gradients are used later than they are made."""
+        return 0 if self.exchange is None else self.exchange.lag
 
     @property
     def is_first(self) -> bool:
@@ -157,17 +170,16 @@ class Together:
             ControlError: If a rank is lost.
             ExchangeError: If the weights of a rank are no longer those of the first.
         """
+        self._tell()
         if self._watch is None:
             return stop, time_is_up
         wish = Status.STOP if stop else Status.NONE
         wish |= Status.TIME_IS_UP if time_is_up else Status.NONE
         is_due = step % self._check_interval == 0
-        status, different = self._watch.agree(
-            step,
-            wish,
-            seconds=self._own_seconds(),
-            fingerprint=fingerprint_of(self._weights.values()) if is_due else None,
-        )
+        fingerprint = fingerprint_of(self._weights.values()) if is_due else None
+        seconds, start = self._own_seconds(), time.perf_counter()
+        status, different = self._watch.agree(step, wish, seconds=seconds, fingerprint=fingerprint)
+        self._agreed_s += time.perf_counter() - start
         if different is not None:
             rank, number = different
             raise ExchangeError(
@@ -177,9 +189,30 @@ class Together:
         return bool(status & Status.STOP), bool(status & Status.TIME_IS_UP)
 
     def stragglers(self) -> list[dict[str, float]]:
-        """Who was late over the last steps, and by how much; on the first rank."""
+        """Who was late over the last steps, and by how much; on the first rank.
+
+        A rank's time is that of a whole step, also to read samples, to score and to save, without
+        what it waited for others: so the one that the others wait for is named, and not they.
+
+        Returns:
+            The fields of `Straggler` for each rank that was late, most lateness in total first.
+        """
         rows = () if self._watch is None else self._watch.stragglers()
         return [row._asdict() for row in rows]
+
+    def found(self) -> tuple[str, ...]:
+        """What ranks have found so far, sorted; on the first rank that of all.
+
+        Nobody waits for it: a rank tells what it found when it next agrees, sums, or is done.
+        """
+        self._tell()
+        if self.is_first:
+            self._found.update(self._totals.left())
+        return tuple(sorted(self._found))
+
+    def recall(self, found: Iterable[str]) -> None:
+        """Take in what an earlier attempt found; all ranks do so."""
+        self._found.update(found)
 
     def gather(self, texts: list[str]) -> list[str]:
         """The texts of all ranks, in order; all ranks ask at the same step."""
@@ -187,6 +220,7 @@ class Together:
 
     def sum(self, *tensors: Tensor) -> None:
         """Sum tensors of any type over ranks, exactly, in place."""
+        self._tell()
         self._totals.sum(tensors)
 
     def state_dict(self) -> dict[str, Any] | None:
@@ -198,10 +232,19 @@ class Together:
         if self.exchange is not None and state is not None:
             self.exchange.load_state_dict(state)
 
+    def _tell(self) -> None:
+        """Let the first rank know of what is new here."""
+        new = [text for text in self.find() if text not in self._found]
+        self._found.update(new)
+        if not self.is_first:
+            for text in new:
+                self._totals.leave(text)
+
     def _own_seconds(self) -> float:
         """Time since the step before, without waits for others."""
         assert self.exchange is not None
-        now, waited_s = time.perf_counter(), self.exchange.waited_s
+        waited_s = self.exchange.waited_s + self._totals.waited_s + self._agreed_s
+        now = time.perf_counter()
         seconds = now - self._since - (waited_s - self._waited_s)
         self._since, self._waited_s = now, waited_s
         return max(0.0, seconds)

@@ -4,6 +4,7 @@ It takes part in one cluster after another, of different nodes and ranks: to sta
 more than to connect it.
 """
 
+import hashlib
 import json
 import os
 import sys
@@ -11,6 +12,7 @@ import sys
 import torch
 
 import exastorm.parallel.cluster
+from exastorm.parallel.allreduce import direct
 from exastorm.parallel.allreduce.choosing import ChosenAllReduce, make_allreduce
 from exastorm.parallel.allreduce.family import AllReduceSettings
 from exastorm.parallel.cluster import ClusterSettings, connect
@@ -92,6 +94,25 @@ def rounded_sums(cluster, plan):
             way.close()
     plain.close()
     return found
+
+
+def direct_sums(cluster, plan):
+    """Direct exchanges, two under way at once: exact sums of integers, and the bits of others."""
+    world, found = cluster.world, []
+    groups = [cluster.make_group(range(world.num_ranks)) for _ in range(2)]
+    for size in plan["sizes"]:
+        whole = part_of(world.rank, size, 1).float()
+        noise = torch.randn(size, generator=torch.Generator().manual_seed(world.rank))
+        exact = sum(part_of(r, size, 1) for r in range(world.num_ranks)).float()
+        waits = [
+            direct.start_direct(share, group, world.num_ranks)
+            for share, group in zip((whole, noise), groups, strict=True)
+        ]
+        for wait in waits:
+            wait()
+        bits = hashlib.sha256(noise.numpy().tobytes()).hexdigest()
+        found.append({"exact": torch.equal(whole, exact), "bits": bits})
+    return {"direct": found}
 
 
 def main():

@@ -8,9 +8,17 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import exastorm
+from exastorm.errors import InputError
+from exastorm.parallel.allreduce import direct
+from exastorm.parallel.allreduce.choosing import make_allreduce
 from exastorm.parallel.allreduce.family import AllReduceSettings
+from exastorm.parallel.allreduce.flat import FlatAllReduce
+from exastorm.parallel.cluster import Cluster
+from exastorm.parallel.launch.stores import MemoryStore
+from exastorm.parallel.world import World
 
 RANK = Path(__file__).with_name("rank_of_allreduce.py")
 
@@ -35,6 +43,15 @@ WAYS = [
     {"kind": "hierarchical", "leaders_per_node": 2, "chunk_mb": 0.003},
     {"kind": "leader"},
 ]
+
+
+UNEVEN, LARGE_WAYS = [0, 0, 1, 2], [{"kind": "leader"}, {"kind": "hierarchical"}]
+
+LARGE = [16_661, 65_537, 300_007]
+"""On 3 nodes: sent whole to each (67 kB, twice), in pieces (262 kB), in a ring (1.2 MB)."""
+
+DIRECT = [1, 2, 1001, 24_999, 25_003, 50_021]
+"""On 3 nodes 200 kB may be sent whole, 25,000 numbers to two others; 50,021 is no multiple of 3."""
 
 
 def free_ports(number):
@@ -87,6 +104,8 @@ def sums():
     jobs.append(
         {"do": "exact_sums", "placement": [0, 0, 1], "ways": [{"kind": "auto"}], "sizes": SIZES}
     )
+    jobs.append({"do": "exact_sums", "placement": UNEVEN, "ways": LARGE_WAYS, "sizes": LARGE})
+    jobs.append({"do": "direct_sums", "placement": [0, 1, 2], "sizes": DIRECT})
     return run(jobs, limit_s=300)
 
 
@@ -95,6 +114,19 @@ def sums():
 def test_sums_of_integers_are_exact(sums, name, way):
     wrong = [s[way] for s in sums if s["placement"] == PLACEMENTS[name] and way in s]
     assert wrong == [[]] * len(PLACEMENTS[name])
+
+
+@pytest.mark.parametrize("way", [json.dumps(way) for way in LARGE_WAYS])
+def test_sums_of_every_size_are_exact(sums, way):
+    assert [s[way] for s in sums if s["placement"] == UNEVEN] == [[]] * 4
+
+
+def test_direct_sums_are_exact_and_the_same_bits_everywhere(sums):
+    seen = [s["direct"] for s in sums if "direct" in s]
+    assert len(seen) == 3
+    for of_ranks in zip(*seen, strict=True):
+        assert all(rank["exact"] for rank in of_ranks)
+        assert len({rank["bits"] for rank in of_ranks}) == 1
 
 
 # float32 adds four numbers of about 1 with an error of 2^-24 of them; bfloat16 rounds each part and
@@ -132,3 +164,25 @@ def test_all_ranks_choose_the_same_and_say_so(sums):
 def test_settings_that_make_no_sense_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         AllReduceSettings(**change)
+
+
+def test_small_shares_of_few_nodes_go_directly():
+    share = torch.zeros(250_000)  # 1 MB
+    assert direct.serves(share, direct.MOST_NODES)
+    assert not direct.serves(share, direct.MOST_NODES + 1)
+    assert not direct.serves(torch.zeros(250_001), 2)
+    assert not direct.serves(torch.zeros(1, device="meta"), 2)
+
+
+@pytest.mark.parametrize("kind", ["auto", "flat", "leader", "hierarchical"])
+def test_between_gpus_their_library_finds_the_way(kind):
+    world = World(rank=0, placement=(0, 0))
+    cluster = Cluster(world, torch.device("cuda", 0), MemoryStore())
+    settings = AllReduceSettings(kind=kind)
+    if kind in ("auto", "flat"):
+        way = make_allreduce(cluster, settings, 1.0)
+        assert isinstance(way, FlatAllReduce)
+        way.close()
+    else:
+        with pytest.raises(InputError, match=f"must be auto or flat between GPUs, got {kind}"):
+            make_allreduce(cluster, settings, 1.0)

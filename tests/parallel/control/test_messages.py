@@ -21,6 +21,7 @@ from exastorm.parallel.control.messages import (
     Waiting,
     decode,
     encode,
+    num_messages,
 )
 
 PACKET = [
@@ -65,3 +66,10 @@ def test_all_kinds_are_known_by_their_name():
 def test_what_is_no_packet(data):
     with pytest.raises(ValueError, match="not a packet of the control plane"):
         decode(data)
+
+
+def test_each_bucket_counts_as_a_message():
+    # 3 buckets ready, 2 released, and one word for a whole step.
+    packet = [Ready(4, (0, 5, 2), True), Release(3, (1, 2), False), Done(2)]
+    assert num_messages(packet) == 3 + 2 + 1
+    assert num_messages([]) == 0

@@ -240,6 +240,8 @@ class TestOneProcess:
                 assert list(control.released(step)) == [2, 0, 1]
                 control.vote(step, Status.CHECKPOINT, seconds=0.5, fingerprint=(1, 2))
                 assert control.outcome(step).status == Status.CHECKPOINT
+            with control.waiting():
+                pass
             assert control.stragglers() == ()
             assert threading.active_count() == num_threads
         control.close()  # once more does nothing

@@ -176,6 +176,63 @@ class TestSilentRank:
         assert "rank 4 (gives no answer" in made.lines[0][0]
 
 
+class TestWaitElsewhere:
+    """Main threads wait in a collective, so nobody votes: the one who never comes is named."""
+
+    @pytest.mark.parametrize("silent", range(7))
+    def test_for_a_silent_rank(self, made, silent):
+        for member in made.members:
+            member.vote(3)
+            if member.seat.rank != silent:
+                member.await_others()
+        made.settle()
+        made.stopped = {silent}
+        made.run_until(9.9)
+        assert made.lines == {}
+        made.run_until(10.0 + 2.1)
+        teller = 0 if silent else 1
+        (line,) = made.lines[teller]
+        assert line.startswith(f"step 4 has waited 10 s for rank {silent} (gives no answer")
+        assert line.count("rank") == 1
+        made.run_until(35 + 3.1)
+        lines = {m.failure.line for m in made.members if m.seat.rank != silent}
+        assert len(lines) == 1
+        assert f"has waited 35 s for rank {silent} (gives no answer" in lines.pop()
+
+    @pytest.mark.parametrize("late", [0, 1, 6])
+    def test_for_a_rank_that_does_something_else(self, made, late):
+        for member in made.members:
+            if member.seat.rank != late:
+                member.await_others()
+        made.run_until(10.1)
+        line = f"step 0 has waited 10 s for rank {late} (alive, but has not voted)"
+        assert made.lines == {0: [line]}
+
+    def test_is_over_when_the_collective_is(self, made):
+        for member in made.members:
+            member.vote(3)
+            member.await_others()
+            # A second thread of the same rank waits too.
+            member.await_others()
+            member.go_on()
+        made.settle()
+        assert made.members[5].next_tick() == 10.0
+        made.run_until(9.0)
+        for member in made.members:
+            member.go_on()
+            assert member.next_tick() is None
+        # Long steps, in which nobody waits for anybody, are no stall.
+        made.run_until(1000)
+        assert made.lines == {}
+
+    def test_all_who_wait_for_one_another_name_nobody(self, made):
+        # Whom to name? The collective's own timeout ends that.
+        for member in made.members:
+            member.await_others()
+        made.run_until(1000)
+        assert made.lines == {}
+
+
 def test_nothing_is_due_when_nothing_is_waited_for(made):
     # No timer, no message: an idle tree sleeps for ever.
     assert all(member.next_tick() is None for member in made.members)

@@ -82,6 +82,49 @@ if attempt == 0:
     assert capfd.readouterr().err == line
 
 
+def test_ranks_that_end_by_themselves_are_not_asked_to(tmp_path, capfd):
+    # They have heard of the loss, and say why they end; a signal would make them say more.
+    program = (
+        SAY
+        + """
+signal.signal(signal.SIGTERM, lambda *_: (folder / f"asked-{rank}").touch())
+if rank == 1:
+    sys.exit(1)
+while not (folder / f"{attempt}-1").exists():
+    time.sleep(0.01)
+time.sleep(0.5)
+sys.exit(1)
+"""
+    )
+    assert supervise(program, tmp_path, num_ranks=2, max_restarts=0) == 1
+    assert set(seen(tmp_path)) == {"0-0", "0-1"}
+    line = "exastorm: rank 1 ended with code 1; not started again after 0 restarts\n"
+    assert capfd.readouterr().err == line
+
+
+def test_a_stopped_rank_is_not_waited_for_and_named(tmp_path, capfd):
+    program = (
+        SAY
+        + """
+if rank == 1:
+    os.kill(os.getpid(), signal.SIGSTOP)
+while not (folder / f"{attempt}-1").exists():
+    time.sleep(0.01)
+time.sleep(0.5)
+sys.exit(1)
+"""
+    )
+    supervisor = Supervisor(
+        lambda attempt: [sys.executable, "-c", textwrap.dedent(program), str(tmp_path), "0"],
+        SupervisorSettings(num_ranks=2, max_restarts=0, grace_s=600.0),
+    )
+    start = time.monotonic()
+    assert supervisor.run() == 1
+    assert time.monotonic() - start < 300
+    line = "rank 1 did not end when it had to, and was killed; not started again after 0 restarts"
+    assert capfd.readouterr().err == f"exastorm: {line}\n"
+
+
 def test_restarts_come_to_an_end(tmp_path, capfd):
     assert supervise(SAY + "sys.exit(5)", tmp_path, num_ranks=1, max_restarts=2) == 1
     assert set(seen(tmp_path)) == {"0-0", "1-0", "2-0"}

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from exastorm.errors import InputError
 from exastorm.parallel.allreduce.family import AllReduce, AllReduceSettings, Pending
 from exastorm.parallel.allreduce.flat import FlatAllReduce
 from exastorm.parallel.allreduce.hierarchical import HierarchicalAllReduce
@@ -40,9 +41,17 @@ def make_allreduce(
 
     Raises:
         ExchangeError: If ranks can't reach one another.
+        InputError: If ranks compute on GPUs, for a way that sums on CPUs.
     """
     if cluster.world.num_ranks == 1:
         return AloneAllReduce()
+    if cluster.device.type != "cpu":
+        if settings.kind in ("hierarchical", "leader"):
+            raise InputError(
+                f"allreduce.kind must be auto or flat between GPUs, got {settings.kind}: NCCL has"
+                " levels of its own"
+            )
+        return FlatAllReduce(cluster, settings.wire)
     most = max(Counter(cluster.world.placement).values())
     leaders = {"hierarchical": min(settings.leaders_per_node or most, most), "leader": 1}
 

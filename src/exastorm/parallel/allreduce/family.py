@@ -25,7 +25,8 @@ class AllReduceSettings:
     kind: AllReduceKind = "auto"
     """flat: one ring through all ranks; hierarchical: summed inside each node, across nodes by
     leaders_per_node ranks side by side, each its share, and spread inside the node again; leader:
-    the same with one rank of each node; auto measures some sizes at the start and says which."""
+    the same with one rank of each node; auto measures some sizes at the start and says which.
+    Between GPUs auto is flat, in which NCCL has levels of its own."""
 
     leaders_per_node: int | None = None
     """Ranks of a node that talk to other nodes, of hierarchical; None takes all. The paper had 4

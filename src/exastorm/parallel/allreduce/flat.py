@@ -15,7 +15,8 @@ class FlatAllReduce(AllReduce):
     def __init__(self, cluster: Cluster, wire: Wire) -> None:
         """Make a group of all ranks and a thread; all ranks do so at the same time."""
         ranks = range(cluster.world.num_ranks)
-        self._cross = CrossSum(cluster.make_group(list(ranks)), len(ranks), wire)
+        group = cluster.make_group(list(ranks))
+        self._cross = CrossSum(group, len(ranks), wire, may_be_direct=False)
         self._stages: Stages[tuple[Tensor, Pending]] = Stages(
             (lambda job: self._cross.start(job[0])(),),
             done=lambda job: job[1].finish_part(),

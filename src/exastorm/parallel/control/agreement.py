@@ -41,6 +41,8 @@ talk.
 **Stalls** (`stalls`). After `stall_s` of silence the root asks down the tree (`Inquire`, `Reply`)
 and names the ranks that are missing, told apart: alive but not ready, or silent. Those who wait say
 so upward (`Waiting`) and hear that their parent lives (`Alive`). After `hang_s` the run ends.
+A main thread that waits in a collective says so to its own member (`await_others`): that counts as
+waiting for the next vote, to which then nobody comes.
 
 **Failure**. A neighbor whose connection ends without a goodbye is dead. Its rank floods the tree
 both ways (`Failure`); what a dead inner rank cut off hears it from its own closed connection.
@@ -140,9 +142,18 @@ class Member:
         if self.failure is None:
             self.votes.leave()
 
-    def fail(self, line: str, ranks: tuple[int, ...]) -> None:
-        """End the run on all ranks."""
-        self.seat.fail(line, ranks)
+    def await_others(self) -> None:
+        """The main thread waits for others in something that is agreed on elsewhere."""
+        if self.failure is None:
+            self.votes.await_others()
+
+    def go_on(self) -> None:
+        """It waits no longer."""
+        self.votes.go_on()
+
+    def fail(self, line: str, ranks: tuple[int, ...], *, is_told: bool = False) -> None:
+        """End the run on all ranks; `is_told` where this one tells the user why."""
+        self.seat.fail(line, ranks, is_told=is_told)
 
     def lose(self, rank: int) -> None:
         """The connection to a neighbor has ended."""
@@ -191,5 +202,7 @@ _HANDLERS: dict[type, Callable[[Member, int, Any], None]] = {
     Alive: lambda member, sender, message: member.stalls.on_alive(),
     Inquire: lambda member, sender, message: member.stalls.on_inquire(message),
     Reply: lambda member, sender, message: member.stalls.on_reply(sender, message),
-    Failure: lambda member, sender, message: member.seat.fail(message.line, message.ranks, sender),
+    Failure: lambda member, sender, message: member.seat.fail(
+        message.line, message.ranks, sender, is_told=message.is_told
+    ),
 }

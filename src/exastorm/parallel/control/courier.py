@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from exastorm.parallel.control.agreement import Member
 from exastorm.parallel.control.link import Link
-from exastorm.parallel.control.messages import decode, encode
+from exastorm.parallel.control.messages import decode, encode, num_messages
 
 LINGER_S = 5.0
 """How long closing waits until the last words are sent; a live neighbor takes them at once."""
@@ -28,6 +28,8 @@ class Courier:
         news: Held while the state machine is looked at or changed; notified after each change.
         num_sent: Packets sent so far.
         num_received: Packets received so far.
+        num_said: Messages sent so far, each bucket by itself.
+        num_heard: Messages received so far, each bucket by itself.
     """
 
     def __init__(self, member: Member, links: Mapping[int, Link], tell: Callable[[], None]) -> None:
@@ -41,6 +43,8 @@ class Courier:
         self.news = threading.Condition()
         self.num_sent = 0
         self.num_received = 0
+        self.num_said = 0
+        self.num_heard = 0
         self._member = member
         self._links = links
         self._tell = tell
@@ -86,6 +90,7 @@ class Courier:
         for rank, packet in self._member.take().items():
             self._links[rank].send(encode(packet))
             self.num_sent += 1
+            self.num_said += num_messages(packet)
 
     def _wake(self) -> None:
         with suppress(BlockingIOError):  # It has been woken often enough.
@@ -134,9 +139,11 @@ class Courier:
         ended = False
         try:
             packets, ended = link.receive()
-            for packet in packets:
+            for data in packets:
+                packet = decode(data)
                 self.num_received += 1
-                self._member.receive(link.rank, decode(packet))
+                self.num_heard += num_messages(packet)
+                self._member.receive(link.rank, packet)
         except ValueError as error:
             self._member.fail(f"rank {link.rank} can't be understood: {error}", (link.rank,))
         if ended:

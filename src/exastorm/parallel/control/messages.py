@@ -166,6 +166,8 @@ class Failure(NamedTuple):
 
     line: str
     ranks: tuple[int, ...]
+    is_told: bool = False
+    """The rank at which it began tells the user."""
 
 
 Message = (
@@ -173,6 +175,13 @@ Message = (
     | Release | AllDone | Fallback | Outcome | Alive | Inquire | Failure
 )  # fmt: skip
 KINDS: dict[str, Any] = {kind.__name__: kind for kind in get_args(Message)}
+
+
+def num_messages(packet: Sequence[Message]) -> int:
+    """Messages in a packet if each bucket were told of by itself, as by Horovod's coordinator."""
+    return sum(
+        len(message.buckets) if isinstance(message, Ready | Release) else 1 for message in packet
+    )
 
 
 def encode(packet: Sequence[Message]) -> bytes:

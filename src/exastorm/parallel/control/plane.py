@@ -21,9 +21,11 @@ for ever.
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
+from exastorm.errors import InputError
 from exastorm.parallel.control.agreement import Member
 from exastorm.parallel.control.courier import Courier
 from exastorm.parallel.control.greeting import Addresses, meet
@@ -171,17 +173,37 @@ class ControlPlane:
         """Packets sent and received so far."""
         return self._courier.num_sent, self._courier.num_received
 
+    def messages(self) -> tuple[int, int]:
+        """Messages sent and received so far, each bucket by itself; packets hold many."""
+        return self._courier.num_said, self._courier.num_heard
+
     def stragglers(self) -> tuple[Straggler, ...]:
         """Who was late over the last steps, the worst first; on rank 0 (nothing on others)."""
         with self._news:
             return self._member.votes.stragglers.rows()
 
-    def fail(self, reason: str) -> None:
-        """End the run on all ranks because of this one."""
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Around whatever waits for other ranks beside the control plane, as a collective does.
+
+        Then silence counts as it does in a vote: a rank that never comes is named. In any thread.
+
+        Raises:
+            ControlError: The run has to end.
+        """
+        self._do(self._member.await_others)
+        try:
+            yield
+        finally:
+            with self._news:
+                self._member.go_on()
+
+    def fail(self, reason: str, *, is_told: bool = False) -> None:
+        """End the run on all ranks because of this one; `is_told` where it tells the user why."""
         with self._news:
             rank = self._member.seat.rank
             line = " ".join(f"rank {rank} failed: {reason}".split())
-            self._member.fail(line, (rank,))
+            self._member.fail(line, (rank,), is_told=is_told)
             self._courier.changed()
 
     def close(self) -> None:
@@ -214,7 +236,9 @@ class ControlPlane:
         if error is not None:
             self._is_told = True
             if not isinstance(error, ControlError):
-                self.fail(f"{type(error).__name__}: {error}")
+                # What is wrong with what a rank was given, that rank tells in one line.
+                is_told = isinstance(error, InputError | OSError)
+                self.fail(f"{type(error).__name__}: {error}", is_told=is_told)
         self.close()
 
     def _connect(self, addresses: Addresses | None) -> dict[int, Link]:
@@ -250,7 +274,7 @@ class ControlPlane:
         failure = self._member.failure
         if failure is not None:
             self._is_told = True
-            raise ControlError(failure.line, failure.ranks)
+            raise ControlError(failure.line, failure.ranks, is_told=failure.is_told)
 
     def _tell(self) -> None:
         """On the control thread: pass on what the user should know."""
@@ -261,4 +285,4 @@ class ControlPlane:
         failure, on_failure = self._member.failure, self._on_failure
         if failure is not None and on_failure is not None:
             self._on_failure = None
-            on_failure(ControlError(failure.line, failure.ranks))
+            on_failure(ControlError(failure.line, failure.ranks, is_told=failure.is_told))

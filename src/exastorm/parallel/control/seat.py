@@ -81,11 +81,18 @@ class Seat:
         if self.children:
             _add(self._released, step, bucket, as_before)
 
-    def fail(self, line: str, ranks: tuple[int, ...], heard_from: int | None = None) -> None:
+    def fail(
+        self,
+        line: str,
+        ranks: tuple[int, ...],
+        heard_from: int | None = None,
+        *,
+        is_told: bool = False,
+    ) -> None:
         """End the run: say why to all neighbors but the one who said it, and nothing else."""
         if self.failure is not None:
             return
-        self.failure = Failure(line, ranks)
+        self.failure = Failure(line, ranks, is_told)
         self._mail.clear()
         self._ready.clear()
         self._released.clear()

@@ -48,6 +48,7 @@ class Votes:
         self.stragglers = StragglerTable(settings.straggler_steps, settings.late_share)
         self.last_voted: int | None = None
         self.has_left = False
+        self._num_awaiting = 0
         self._polls: dict[int, Poll] = {}
 
     def vote(self, step: int, bits: int, seconds: float, fingerprint: Fingerprint | None) -> None:
@@ -71,6 +72,20 @@ class Votes:
         if not self.has_left:
             self.has_left = True
             self._vote(LEAVE, 0, 0.0, None)
+
+    def await_others(self) -> None:
+        """This rank waits for others, elsewhere, before it can vote again."""
+        self._num_awaiting += 1
+        poll = self._polls.setdefault(self._next_step(), Poll())
+        if not poll.tallies:
+            poll.since = self.seat.clock()
+
+    def go_on(self) -> None:
+        """It does so no longer: until somebody votes, silence means nothing."""
+        self._num_awaiting -= 1
+        poll = self._polls.get(self._next_step())
+        if poll is not None and not poll.tallies and self._num_awaiting == 0:
+            del self._polls[self._next_step()]
 
     def on_tally(self, child: int, message: Tally) -> None:
         """The votes of a child's whole subtree."""
@@ -103,8 +118,10 @@ class Votes:
             poll.since = self.seat.clock()
 
     def own_missing(self, step: int) -> bool:
-        """True if this rank has still to vote."""
+        """True if this rank has still to vote, and does not itself wait for others."""
         poll = self._polls.get(step)
+        if self._num_awaiting:
+            return False
         return step not in self.outcomes and (poll is None or self.seat.rank not in poll.tallies)
 
     def children_missing(self, step: int) -> list[int]:
@@ -113,6 +130,10 @@ class Votes:
             return []
         poll = self._polls.get(step)
         return [c for c in self.seat.children if poll is None or c not in poll.tallies]
+
+    def _next_step(self) -> int:
+        """On which this rank votes next, or any before that; the same on ranks in step."""
+        return 0 if self.last_voted is None else self.last_voted + 1
 
     def _vote(self, step: int, bits: int, seconds: float, fingerprint: Fingerprint | None) -> None:
         slowest = ((seconds, self.seat.rank),)

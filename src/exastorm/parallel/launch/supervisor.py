@@ -4,8 +4,8 @@ The supervisor keeps the store at which ranks meet, so it outlives them; to rank
 torchrun does. What a rank is told to do is the caller's: the first time, and after a loss.
 
 A rank that ends with code 2 has said what is wrong with what it was given, which would be as wrong
-the next time; any other end but 0 is a loss. The other ranks are then asked to stop, and killed if
-they don't: they wait for the lost one.
+the next time; any other end but 0 is a loss. The other ranks find that out by themselves; those
+that still run after a while are asked to stop, and killed if they don't.
 """
 
 import os
@@ -15,8 +15,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -30,6 +32,10 @@ USAGE_ERROR = 2
 """Exit code of a command that was given something wrong."""
 
 POLL_S = 0.05
+
+OWN_END_S = 10.0
+"""How long ranks may take to end by themselves once another is lost, before they are asked to, at
+most half the grace: the control plane ends one 5 s after it has noticed (`watch.LAST_WORDS_S`)."""
 
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 """Signals that are passed on to all ranks, which then save and end."""
@@ -64,13 +70,17 @@ class Ending:
     Attributes:
         rank: Which.
         code: Its exit code; negative for the signal that killed it.
+        was_deaf: Whether the supervisor killed it, since it did not end otherwise.
     """
 
     rank: int
     code: int
+    was_deaf: bool = False
 
     def to_line(self) -> str:
         """How, in words."""
+        if self.was_deaf:
+            return f"rank {self.rank} did not end when it had to, and was killed"
         if self.code < 0:
             return f"rank {self.rank} was killed by {signal.Signals(-self.code).name}"
         return f"rank {self.rank} ended with code {self.code}"
@@ -157,27 +167,45 @@ class Supervisor:
             if endings:
                 # One that was killed is the cause where others then failed.
                 first = min(endings, key=lambda ending: (ending.code > 0, ending.rank))
-                self._end_all()
+                deaf = self._end_all(min(OWN_END_S, self._settings.grace_s / 2))
                 codes = [process.returncode for process in self._ranks]
                 if USAGE_ERROR in codes:
                     return Ending(codes.index(USAGE_ERROR), USAGE_ERROR)
+                # One that others waited for in vain is the cause of their end.
+                if deaf and first.code > 0:
+                    return Ending(deaf[0], codes[deaf[0]], was_deaf=True)
                 return first
             if all(code == 0 for code in codes):
                 return None
             time.sleep(POLL_S)
 
-    def _end_all(self) -> None:
-        """Ask all ranks that still run to stop, and kill those that don't."""
-        running = [process for process in self._ranks if process.poll() is None]
-        for process in running:
-            process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + self._settings.grace_s
-        for process in running:
-            try:
-                process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+    def _end_all(self, own_end_s: float = 0.0) -> list[int]:
+        """Ask all ranks that still run after so long to stop, and kill those that don't.
+
+        Returns:
+            Those that had to be killed.
+        """
+        start = time.monotonic()
+        self._wait_until(start + own_end_s)
+        for rank in self._running():
+            self._ranks[rank].send_signal(signal.SIGTERM)
+        self._wait_until(start + self._settings.grace_s)
+        deaf = self._running()
+        for rank in deaf:
+            self._ranks[rank].kill()
+            self._ranks[rank].wait()
+        return deaf
+
+    def _running(self) -> list[int]:
+        """Ranks that have not ended."""
+        return [rank for rank, process in enumerate(self._ranks) if process.poll() is None]
+
+    def _wait_until(self, deadline: float) -> None:
+        """Wait until no rank runs any more, or it is too late."""
+        while time.monotonic() < deadline:
+            if all(_is_stopped(self._ranks[rank].pid) for rank in self._running()):
+                return
+            time.sleep(POLL_S)
 
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
         """Pass a signal on to all ranks."""
@@ -197,3 +225,11 @@ class Supervisor:
             then = f"all ranks are started again ({left} restarts left)"
         sys.stderr.write(f"exastorm: {ending.to_line()}; {then}\n")
         sys.stderr.flush()
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether a signal has stopped a process; then it heeds no other but SIGKILL (signal(7))."""
+    with suppress(OSError):
+        # "T" is the state in proc_pid_stat(5), behind the name, in which anything may stand.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("T")
+    return False

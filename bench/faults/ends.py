@@ -1,0 +1,114 @@
+"""What runs came to: the same bits; or, with other ranks, every sample once and a like loss."""
+
+import hashlib
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+
+import torch
+
+from exastorm.train.checkpoint_files import latest_step, read_state, what_is_wrong
+
+UNLIKE = ("minutes", "settings")
+"""What may differ in a state: the clock, and settings that a resumed run may change."""
+
+LOSS_RATIO = 1.5
+"""Batches of another size take another course; their losses, means of the last `NUM_LAST` steps,
+must not be further apart than this."""
+NUM_LAST = 6
+
+
+def last_state(run):
+    """The state in the last checkpoint of a run."""
+    folder = run / "checkpoints"
+    step = latest_step(folder)
+    assert step is not None, f"{folder} holds no checkpoint"
+    wrong = what_is_wrong(folder, step)
+    assert not wrong, wrong
+    return read_state(folder, step)
+
+
+def differences(run, whole):
+    """What differs between the last states of two runs: all but time must be the same bits.
+
+    That is weights, the optimizer's moments, gradients in flight, position, counts, best weights.
+    """
+    mine, theirs = digests(last_state(run)), digests(last_state(whole))
+    return [name for name in theirs.keys() | mine.keys() if mine.get(name) != theirs.get(name)]
+
+
+def digests(value, name=""):
+    """A hash of each tensor and plain value of a state, by where it is."""
+    if isinstance(value, Mapping):
+        items = {f"{name}.{key}": item for key, item in value.items() if key not in UNLIKE}
+    elif isinstance(value, list | tuple):
+        items = {f"{name}[{number}]": item for number, item in enumerate(value)}
+    else:
+        text = repr(value).encode()
+        if isinstance(value, torch.Tensor):
+            # Elements in the order of indices, whatever their order in memory.
+            text = value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        return {name: hashlib.sha256(text).hexdigest()}
+    return {key: digest for part in items for key, digest in digests(items[part], part).items()}
+
+
+def is_finite(state):
+    """Whether all weights are numbers."""
+    return all(bool(torch.isfinite(tensor).all()) for tensor in state["network"].values())
+
+
+def last_loss(run):
+    """Mean loss of the last steps."""
+    lines = map(json.loads, (run / "log.jsonl").read_text().splitlines())
+    losses = [line["loss"] for line in lines if "loss" in line][-NUM_LAST:]
+    return sum(losses) / len(losses) if losses else math.nan
+
+
+def wrong_with_other(course, whole, num_ranks, batch, part="other"):
+    """What is wrong with a run that went on with another number of ranks; empty if nothing is.
+
+    Checked are: its last step; that its weights are numbers; its loss; and that in each epoch no
+    sample was seen twice, and none was left out but those that fill no batch of all ranks.
+    """
+    state = last_state(course.other)
+    if state["step"] != last_state(whole)["step"]:
+        return f"ended at step {state['step']}"
+    if not is_finite(state):
+        return "weights are no numbers"
+    ratio = last_loss(course.other) / last_loss(whole)
+    if not 1 / LOSS_RATIO < ratio < LOSS_RATIO:
+        return f"its loss is {ratio:.2f} times that of the whole run"
+    before, after = read_notes(course.notes, "first-0"), read_notes(course.notes, f"{part}-0")
+    if not after:
+        return "did not go on"
+    begun = min(step for step, _, _ in after)
+    kept = [row for row in before if row[0] < begun]
+    return wrong_with_samples(kept, after, batch * num_ranks)
+
+
+def read_notes(notes, name):
+    """Step, epoch and hashes of samples that each rank noted in each step."""
+    files = sorted(notes.glob(f"{name}-*.jsonl"))
+    # A rank that was killed may have been amid a line.
+    texts = [file.read_text().rpartition("\n")[0] for file in files]
+    return [json.loads(line) for text in texts for line in text.splitlines()]
+
+
+def wrong_with_samples(before, after, batch):
+    """What is wrong with who saw what: steps before ranks became others, and after."""
+    seen, num_before = defaultdict(Counter), Counter()
+    for _, epoch, hashes in before:
+        num_before[epoch] += len(hashes)
+    for _, epoch, hashes in [*before, *after]:
+        seen[epoch].update(hashes)
+    everything = set().union(*seen.values())
+    last = max(seen)
+    for epoch, counts in sorted(seen.items()):
+        twice = [name for name, count in counts.items() if count > 1]
+        if twice:
+            return f"{len(twice)} samples were seen twice in epoch {epoch}"
+        tail = (len(everything) - num_before[epoch]) % batch
+        if epoch != last and len(counts) != len(everything) - tail:
+            return f"{len(counts)} samples of {len(everything)} were seen in epoch {epoch}"
+    return ""

@@ -1,0 +1,319 @@
+"""One trial of each fault: strike, look at the end, go on with as many ranks and with others."""
+
+import dataclasses
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+
+from ends import differences, is_finite, last_state, wrong_with_other
+from ranks import BATCH, INTERVAL, NUM_STEPS, OPTIONS, Told
+
+from exastorm.errors import InputError
+from exastorm.performance.fabric import Fabric
+from exastorm.train.checkpoint_files import STATE_NAME, list_steps, step_path
+
+STALL_S, REPLY_S, HANG_S = 2.0, 1.0, 4.0
+"""Control settings of the faults that only silence tells of."""
+
+LAST_WORDS_S = 5.0
+"""What a main thread may take that is stuck in an exchange (`parallel/watch.py`)."""
+
+MARGIN_S = 3.0
+"""For all that takes no stated time: steps under way, the end of a process."""
+
+ENDS_S = {"killed": LAST_WORDS_S + MARGIN_S, "silent": HANG_S + REPLY_S + LAST_WORDS_S + MARGIN_S}
+"""How long after a fault all ranks may take to end, where connections are closed, and where only
+silence tells."""
+
+DISK_STATES = 5
+"""How many checkpoints the disk that is filled could hold; the run keeps three."""
+
+PORT = 29_417
+"""Of the meeting point in a network of our own."""
+
+QUIET = ["--train.control.stall-s", 60, "--train.control.hang-s", 600]
+"""Control settings of the other faults: nothing but a closed connection may end those."""
+
+ERROR = "exastorm: error: "
+RESTART = re.compile(r"exastorm: rank \d+ .*; (all ranks are|not) started again")
+STALL = re.compile(r"exastorm: step \d+ has waited [\d.]+ s for ")
+
+
+@dataclass
+class Trial:
+    """What came of one trial.
+
+    Attributes:
+        told: What was said at the end, line by line.
+        is_clear: Whether that is one line (of each side, where the network was cut), the right one.
+        ended_s: Seconds from the fault until all ranks had ended.
+        is_bounded: Whether that was in time, and so was the stall report, where there must be one.
+        problems: What else is wrong.
+        is_same: Whether the run went on to the same bits.
+        is_other_right: Whether it went on well with other ranks.
+    """
+
+    told: list = field(default_factory=list)
+    is_clear: bool = False
+    ended_s: float = float("nan")
+    is_bounded: bool = False
+    problems: list = field(default_factory=list)
+    is_same: bool = False
+    is_other_right: bool = False
+
+    @property
+    def is_well(self):
+        """Whether all is as it must be."""
+        return all(
+            (self.is_clear, self.is_bounded, self.is_same, self.is_other_right, not self.problems)
+        )
+
+
+@dataclass
+class Case:
+    """Where one fault strikes.
+
+    Attributes:
+        course: The folder of the trial.
+        whole: The run without a fault.
+        num_ranks: Of the run.
+        num_others: Of the run that goes on with others.
+        rank: Which is struck.
+        step: When.
+        way: How gradients are summed.
+    """
+
+    course: object
+    whole: object
+    num_ranks: int
+    num_others: int
+    rank: int
+    step: int
+    way: str
+
+    def words(self, control=QUIET):
+        """Options of the run."""
+        return [*OPTIONS, "--train.exchange.allreduce.kind", self.way, *control]
+
+    def impatient(self):
+        """Options of a run whose ranks wait only a moment for a silent one."""
+        patience = self.course.patience
+        stall = ["--train.control.stall-s", STALL_S * patience]
+        reply = ["--train.control.reply-s", REPLY_S * patience]
+        return self.words([*stall, *reply, "--train.control.hang-s", HANG_S * patience])
+
+    def told(self, kind, place="", **others):
+        """What its ranks are told."""
+        return Told(kind=kind, place=place, rank=self.rank, step=self.step, **others)
+
+
+def kill(case, place):
+    """SIGKILL of a rank; the others hear of it by closed connections, and all are started again."""
+    if place == "checkpoint":
+        case = dataclasses.replace(case, rank=0)  # the first writes them
+    return restarted(case, case.told("kill", place), case.words(), ENDS_S["killed"])
+
+
+def stop(case):
+    """SIGSTOP of a rank: only its silence tells."""
+    place = ("forward", "backward", "exchange")[case.step % 3]
+    trial = restarted(case, case.told("stop", place), case.impatient(), ENDS_S["silent"])
+    stalls = [line for line in trial.told if STALL.match(line) and f"rank {case.rank} " in line]
+    if not stalls:
+        trial.problems.append("no stall report names the rank")
+    return trial
+
+
+def restarted(case, told, words, limit_s):
+    """A trial whose ranks the supervisor starts again."""
+    course = case.course
+    ended = course.launch(case.num_ranks, told, *words)
+    mark = course.notes / "ended"
+    trial = judged(case, ended, limit_s, mark.stat().st_mtime if mark.exists() else ended.at)
+    if ended.code != (0,):
+        trial.problems.append(f"exit code {ended.code[0]}, expected 0")
+        return trial
+    trial.is_same = not differences(course.run, case.whole)
+    go_on_with_others(case, trial)
+    return trial
+
+
+def judged(case, ended, limit_s, ended_at, num_lines=1, named=None):
+    """A trial as far as its end goes."""
+    trial = Trial()
+    trial.told = [line for _, line in ended.lines]
+    errors = [line for line in trial.told if line.startswith(ERROR)]
+    calm = [line for line in trial.told if RESTART.match(line) or STALL.match(line)]
+    named = f"rank {case.rank} " if named is None else named
+    is_named = any(named in line for line in errors)
+    trial.is_clear = (
+        len(errors) == num_lines and is_named and (len(trial.told) == len(errors) + len(calm))
+    )
+    struck_at = case.course.struck_at()
+    if struck_at is None:
+        trial.problems.append("the fault did not strike")
+        return trial
+    trial.ended_s = ended_at - struck_at
+    patience = case.course.patience
+    reports = [at - struck_at for at, line in ended.lines if STALL.match(line)]
+    in_time = all(second <= (STALL_S + REPLY_S + MARGIN_S) * patience for second in reports[:1])
+    trial.is_bounded = None not in ended.code and trial.ended_s <= limit_s * patience and in_time
+    return trial
+
+
+def go_on_with_others(case, trial, *words):
+    """Go on with another number of ranks from where the fault left the run."""
+    course = case.course
+    ended = course.launch(
+        case.num_others, Told(part="other"), *words, run=course.other, max_restarts=0
+    )
+    wrong = f"exit code {ended.code[0]}" if ended.code != (0,) else ""
+    wrong = wrong or wrong_with_other(course, case.whole, case.num_others, BATCH)
+    trial.is_other_right = not wrong
+    if wrong:
+        said = " / ".join(line for _, line in ended.lines)
+        trial.problems.append(f"with {case.num_others} ranks: {wrong} {said}")
+
+
+def go_on(case, trial, whole, *words):
+    """Go on with as many ranks; a run that has to end by itself is not started again."""
+    ended = case.course.launch(case.num_ranks, Told(part="again"), *words, max_restarts=0)
+    if ended.code != (0,):
+        said = " / ".join(line for _, line in ended.lines)
+        trial.problems.append(f"exit code {ended.code[0]} on going on: {said}")
+        return
+    different = differences(case.course.run, whole)
+    trial.is_same = not different
+    if different:
+        trial.problems.append(f"differs: {', '.join(sorted(different)[:5])}")
+
+
+def nan(case):
+    """One sample is no number on one rank: all skip the step, and here that ends the run.
+
+    It goes on past it, and must come to the same as a run that skips the step because of another
+    rank, and is not ended by it.
+    """
+    course, skips = case.course, ["--train.max-bad-steps", 10]
+    told = case.told("nan")
+    words = [*case.words(), "--train.max-bad-steps", 1]
+    ended = course.launch(case.num_ranks, told, *words)
+    sample = (course.notes / "struck").read_text() if course.struck_at() else "?"
+    trial = judged(case, ended, ENDS_S["killed"], ended.at, named=sample)
+    if ended.code != (2,):
+        trial.problems.append(f"exit code {ended.code[0]}, expected 2")
+        return trial
+    shutil.copytree(course.run, course.other)
+    skipping = course.run.with_name("skipping")
+    elsewhere = Told(
+        kind="nan", rank=(case.rank + 1) % case.num_ranks, step=case.step, part="skipping"
+    )
+    course.launch(case.num_ranks, elsewhere, *case.words(), *skips, run=skipping)
+    go_on(case, trial, skipping, *skips)
+    state = last_state(course.run)
+    if state["stepper"]["counts"][0] != 1 or not is_finite(state):
+        trial.problems.append(f"counts {state['stepper']['counts']}, expected one skipped step")
+    go_on_with_others(case, trial, *skips)
+    return trial
+
+
+def cut(case):
+    """The link of a node is cut: each side must say whom it lost. Then it is mended."""
+    course, half = case.course, -(-case.num_ranks // 2)
+    node = case.rank // half
+    with Fabric(-(-case.num_ranks // half)) as fabric:
+
+        def commands():
+            shared = {"WORLD_SIZE": case.num_ranks, "MASTER_ADDR": fabric.address(0)}
+            shared |= {"MASTER_PORT": PORT, "LOCAL_WORLD_SIZE": half}
+            own = course.rank_command(*case.impatient())
+            for rank in range(case.num_ranks):
+                place = {"RANK": rank, "LOCAL_RANK": rank % half}
+                yield [*fabric.prefix(rank // half), *own], _texts(shared | place)
+
+        def strike():
+            course.wait_for_mark()
+            fabric.cut(node)
+
+        ended = course.listen(list(commands()), case.told("cut"), course.run, 120.0, strike)
+        trial = judged(case, ended, ENDS_S["silent"], ended.at, num_lines=2)
+        shutil.copytree(course.run, course.other)
+        fabric.mend(node)
+        again = course.listen(list(commands()), Told(part="again"), course.run, 120.0)
+    if set(again.code) != {0}:
+        said = " / ".join(line for _, line in again.lines)
+        trial.problems.append(f"exit codes {again.code} on going on: {said}")
+        return trial
+    trial.is_same = not differences(course.run, case.whole)
+    go_on_with_others(case, trial)
+    return trial
+
+
+def full_disk(case):
+    """The disk with the checkpoints fills up; later there is room again."""
+    case = dataclasses.replace(case, rank=0)
+    course = case.course
+    folder = course.run / "checkpoints"
+    folder.mkdir(parents=True)
+    state = step_path(case.whole / "checkpoints", NUM_STEPS) / STATE_NAME
+    size = f"size={DISK_STATES * state.stat().st_size}"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", size, "none", str(folder)], check=True)
+    try:
+        ended = course.launch(case.num_ranks, case.told("fill"), *case.words())
+        trial = judged(case, ended, ENDS_S["killed"], ended.at, named="No space left on device")
+        if ended.code != (2,):
+            trial.problems.append(f"exit code {ended.code[0]}, expected 2")
+            return trial
+        trial.is_clear = trial.is_clear and any(f"{folder}/step_" in line for line in trial.told)
+        kept = list_steps(folder)
+        if not kept or last_state(course.run)["step"] != kept[0]:
+            trial.problems.append("no whole checkpoint is left")
+        (folder / "filler").unlink()
+        shutil.copytree(course.run, course.other)
+        go_on(case, trial, case.whole)
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+    go_on_with_others(case, trial)
+    return trial
+
+
+def _texts(variables):
+    return {name: str(value) for name, value in variables.items()}
+
+
+FAULTS = {
+    "kill-forward": lambda case: kill(case, "forward"),
+    "kill-backward": lambda case: kill(case, "backward"),
+    "kill-exchange": lambda case: kill(case, "exchange"),
+    "kill-checkpoint": lambda case: kill(case, "checkpoint"),
+    "stop": stop,
+    "nan": nan,
+    "cut": cut,
+    "full-disk": full_disk,
+}
+
+
+def missing_for(fault):
+    """Why a fault can't be tried here; empty if it can."""
+    if fault == "full-disk" and os.geteuid() != 0:
+        return "needs root"
+    if fault == "cut":
+        try:
+            with Fabric(1):
+                pass
+        except InputError as error:
+            return str(error)
+    return ""
+
+
+def draw(chance, num_ranks):
+    """A rank, a step, and a number of other ranks."""
+    return {
+        "rank": chance.randrange(num_ranks),
+        # After the first checkpoint, and so that a fault of one step later still is amid the run.
+        "step": chance.randrange(INTERVAL + 2, NUM_STEPS - 2 * INTERVAL),
+        "num_others": num_ranks + chance.choice((-1, 1)) if num_ranks > 1 else 2,
+        "way": chance.choice(("flat", "hierarchical")) if num_ranks == 2 else "flat",
+    }

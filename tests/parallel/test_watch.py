@@ -1,0 +1,215 @@
+"""Agreement beside the gradients, and the end of a run in which a rank is lost."""
+
+import os
+import threading
+import time
+
+import pytest
+from tests.parallel.made_ranks import LIMIT_S, run_ranks, values
+
+from exastorm.parallel import watch as watch_module
+from exastorm.parallel.cluster import Cluster
+from exastorm.parallel.control.messages import Status
+from exastorm.parallel.control.settings import ControlSettings
+from exastorm.parallel.errors import ControlError, ExchangeError
+from exastorm.parallel.watch import EXIT_CODE, Watch
+
+PEACE = {"stall_s": 100.0, "hang_s": 200.0, "connect_s": LIMIT_S}
+
+
+def settings_with(**changes):
+    return ControlSettings(**PEACE | changes)
+
+
+def test_all_hear_what_any_wanted_one_step_later():
+    def act(cluster):
+        heard = []
+        with Watch(cluster, settings_with()) as watch:
+            for step in (3, 5, 6, 7):  # steps may be left out
+                wish = Status.NONE
+                if (step, cluster.world.rank) == (5, 2):
+                    wish = Status.STOP
+                if (step, cluster.world.rank) == (6, 0):
+                    wish = Status.TIME_IS_UP
+                heard.append(watch.agree(step, wish)[0])
+        return heard
+
+    expected = [Status.NONE, Status.NONE, Status.STOP, Status.TIME_IS_UP]
+    assert values(run_ranks(act, 3)) == [expected] * 3
+
+
+def test_a_rank_alone_hears_itself_at_once():
+    with Watch(Cluster.alone(), settings_with()) as watch:
+        assert watch.agree(0, Status.STOP, fingerprint=(1,)) == (Status.STOP, None)
+        assert watch.agree(1, Status.NONE) == (Status.NONE, None)
+        assert watch.stragglers() == ()
+
+
+def test_the_first_rank_that_differs_is_named_with_the_place():
+    def act(cluster):
+        prints = {1: (4, 5, 6), 2: (4, 0, 6), 3: (0, 5, 6)}
+        with Watch(cluster, settings_with(radix=2)) as watch:
+            heard = [watch.agree(0, Status.NONE, fingerprint=(4, 5, 6))[1]]
+            mine = prints.get(cluster.world.rank, (4, 5, 6))
+            heard.append(watch.agree(1, Status.NONE, fingerprint=mine)[1])
+            heard.append(watch.agree(2, Status.NONE)[1])
+            heard.append(watch.agree(3, Status.NONE)[1])
+        return heard
+
+    # Equal after step 0; after step 1 ranks 2 and 3 differ, rank 2 in its second number.
+    assert values(run_ranks(act, 4)) == [[None, None, (2, 1), None]] * 4
+
+
+def test_who_is_late_is_known_on_the_first_rank():
+    def act(cluster):
+        seconds = (1.0, 1.05, 3.0)[cluster.world.rank]
+        with Watch(cluster, settings_with()) as watch:
+            for step in range(4):
+                watch.agree(step, Status.NONE, seconds=seconds)
+            watch.control.outcome(3)
+            return watch.stragglers()
+
+    first, *others = values(run_ranks(act, 3))
+    # Rank 2 took 3 s where the others' mean is 1.025 s; rank 1 is 5 % late, less than a tenth.
+    ((rank, num_late, num_steps, mean_late_s, most_late_s),) = first
+    assert (rank, num_late, num_steps) == (2, 4, 4)
+    assert mean_late_s == pytest.approx(1.975)
+    assert most_late_s == pytest.approx(1.975)
+    assert others == [(), ()]
+
+
+# What is wrong with what a rank was given, or the system refuses, that rank tells in one line
+# itself; of other errors the first rank that is not the cause tells.
+@pytest.mark.parametrize(("kind", "told"), [(OSError, [True, True]), (KeyError, [False, True])])
+def test_an_error_on_one_rank_ends_all_and_one_tells(kind, told):
+    def act(cluster):
+        with Watch(cluster, settings_with()) as watch:
+            watch.agree(0, Status.NONE)
+            if cluster.world.is_first:
+                raise kind("a")
+            watch.agree(1, Status.NONE)
+            watch.control.outcome(1)
+
+    own, *others = run_ranks(act, 3)
+    assert isinstance(own, kind)
+    for error in others:
+        assert isinstance(error, ControlError)
+        assert str(error) == f"rank 0 failed: {kind.__name__}: {kind('a')}"
+        assert error.ranks == (0,)
+    assert [error.is_told for error in others] == told
+
+
+def test_a_rank_that_is_done_hears_that_another_failed():
+    def act(cluster):
+        with Watch(cluster, settings_with()):
+            if not cluster.world.is_first:
+                raise ArithmeticError("too large")
+
+    first, _ = run_ranks(act)
+    assert isinstance(first, ControlError)
+    assert str(first) == "rank 1 failed: ArithmeticError: too large"
+    assert not first.is_told
+
+
+def test_an_exchange_that_failed_is_told_with_its_cause():
+    # A collective fails at once when a connection is closed, and can't say why.
+    exchange_failed = threading.Event()
+
+    def act(cluster):
+        with Watch(cluster, settings_with()):
+            if cluster.world.is_first:
+                exchange_failed.set()
+                raise ExchangeError("an exchange with other ranks failed: connection closed")
+            assert exchange_failed.wait(LIMIT_S)
+            time.sleep(0.1)
+            raise OSError("no space left")
+
+    first, _ = run_ranks(act)
+    assert isinstance(first, ControlError)
+    assert str(first) == "rank 1 failed: OSError: no space left"
+
+
+def test_an_exchange_that_failed_without_a_known_cause_ends_all(monkeypatch):
+    monkeypatch.setattr(watch_module, "LAST_WORDS_S", 0.1)
+
+    def act(cluster):
+        with Watch(cluster, settings_with()) as watch:
+            if cluster.world.is_first:
+                raise ExchangeError("an exchange with other ranks failed: timed out")
+            watch.control.vote(0)
+            watch.control.outcome(0)
+
+    monkeypatch.setattr(os, "_exit", lambda code: None)
+    first, second = run_ranks(act)
+    assert str(first) == "an exchange with other ranks failed: timed out"
+    assert isinstance(second, ControlError)
+    assert "rank 0 failed: ExchangeError: an exchange with other ranks failed" in str(second)
+
+
+def test_a_main_thread_that_is_stuck_is_ended(monkeypatch, capsys):
+    # As in a collective that another rank will never join.
+    monkeypatch.setattr(watch_module, "LAST_WORDS_S", 0.1)
+    ended, stuck = [], threading.Barrier(3)
+    both_ended = threading.Event()
+
+    def end(code):
+        ended.append(code)
+        if len(ended) == 2:
+            both_ended.set()
+
+    monkeypatch.setattr(os, "_exit", end)
+
+    def act(cluster):
+        with Watch(cluster, settings_with()):
+            stuck.wait(LIMIT_S)
+            if cluster.world.rank == 1:
+                raise ArithmeticError("too large")
+            assert both_ended.wait(LIMIT_S)
+
+    run_ranks(act, 3)
+    assert ended == [EXIT_CODE] * 2
+    # Of ranks 0 and 2 the first tells.
+    line = "exastorm: error: rank 1 failed: ArithmeticError: too large\n"
+    assert capsys.readouterr().err == line
+
+
+def test_who_ends_by_itself_is_not_ended(monkeypatch, capsys):
+    monkeypatch.setattr(watch_module, "LAST_WORDS_S", 0.2)
+    ended = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+
+    def act(cluster):
+        with Watch(cluster, settings_with()) as watch:
+            if not cluster.world.is_first:
+                raise OSError("no space left")
+            watch.control.vote(0)
+            watch.control.outcome(0)
+
+    run_ranks(act)
+    time.sleep(0.5)
+    assert ended == []
+    assert capsys.readouterr().err == ""
+
+
+def test_whom_all_wait_for_is_told_while_it_goes_on(capsys):
+    waited_for = threading.Event()
+
+    def act(cluster):
+        with Watch(cluster, settings_with(stall_s=0.2, reply_s=60.0)) as watch:
+            if not cluster.world.is_first:
+                assert waited_for.wait(LIMIT_S)
+            watch.agree(0, Status.NONE)
+            if cluster.world.is_first:
+                deadline = time.monotonic() + LIMIT_S
+                said = ""
+                while "rank 1" not in said and time.monotonic() < deadline:
+                    said += capsys.readouterr().err
+                    time.sleep(0.05)
+                waited_for.set()
+                return said
+            return None
+
+    said, _ = values(run_ranks(act))
+    assert said.startswith("exastorm: ")
+    assert "has waited" in said
+    assert "for rank 1 (alive" in said
