@@ -17,7 +17,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ranks import OPTIONS, Course, Told
-from trials import FAULTS, Case, draw, missing_for
+from trials import FAULTS, Case, Trial, draw, missing_for
+
+from exastorm.errors import InputError
 
 COLUMNS = (
     "fault",
@@ -74,7 +76,11 @@ def try_fault(fault, whole, asked, record):
         shutil.rmtree(folder, ignore_errors=True)
         course = Course(folder, out / "samples", asked.patience)
         start = time.monotonic()
-        trial = FAULTS[fault](Case(course=course, whole=whole, num_ranks=asked.num_ranks, **drawn))
+        case = Case(course=course, whole=whole, num_ranks=asked.num_ranks, **drawn)
+        try:
+            trial = FAULTS[fault](case)
+        except (AssertionError, OSError, InputError) as error:
+            trial = Trial(problems=[f"{type(error).__name__}: {error}"])
         took = {"fault": fault, **drawn, "minutes": round((time.monotonic() - start) / 60, 2)}
         rows.append(trial)
         record.write(json.dumps(took | asdict(trial) | {"is_well": trial.is_well}) + "\n")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -105,6 +106,10 @@ class Course:
         """What starts one rank without a supervisor."""
         train = ["train", self.samples, "--out", self.run, "--auto-resume", *words]
         return [sys.executable, HERE / "faulty_rank.py", *train]
+
+    def keep(self):
+        """Copy the run as the fault left it, to go on from there with other ranks too."""
+        shutil.copytree(self.run, self.other, dirs_exist_ok=True)
 
     def wait_for_mark(self, limit_s=60.0):
         """Wait until the fault has struck."""

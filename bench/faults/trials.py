@@ -3,7 +3,6 @@
 import dataclasses
 import os
 import re
-import shutil
 import subprocess
 from dataclasses import dataclass, field
 
@@ -205,7 +204,7 @@ def nan(case):
     if ended.code != (2,):
         trial.problems.append(f"exit code {ended.code[0]}, expected 2")
         return trial
-    shutil.copytree(course.run, course.other)
+    course.keep()
     skipping = course.run.with_name("skipping")
     elsewhere = Told(
         kind="nan", rank=(case.rank + 1) % case.num_ranks, step=case.step, part="skipping"
@@ -239,7 +238,7 @@ def cut(case):
 
         ended = course.listen(list(commands()), case.told("cut"), course.run, 120.0, strike)
         trial = judged(case, ended, ENDS_S["silent"], ended.at, num_lines=2)
-        shutil.copytree(course.run, course.other)
+        course.keep()
         fabric.mend(node)
         again = course.listen(list(commands()), Told(part="again"), course.run, 120.0)
     if set(again.code) != {0}:
@@ -271,7 +270,7 @@ def full_disk(case):
         if not kept or last_state(course.run)["step"] != kept[0]:
             trial.problems.append("no whole checkpoint is left")
         (folder / "filler").unlink()
-        shutil.copytree(course.run, course.other)
+        course.keep()
         go_on(case, trial, case.whole)
     finally:
         subprocess.run(["umount", str(folder)], check=True)

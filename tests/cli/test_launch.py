@@ -50,7 +50,7 @@ def mistake(capsys, *argv):
     [
         ([], "launch needs a command: exastorm launch --launch.num-ranks 4 train samples"),
         (["--launch.num-ranks", "3"], "launch needs a command"),
-        (["label", "a.nc"], "Unrecognized options: label a.nc"),
+        (["label", "a.nc"], "Unrecognized options: label, a.nc"),
         (["--launch.num-ranks", "0", "train", "s", "--out", "r"], "num_ranks must be at least 1"),
         (["--launch.ranks", "3", "train", "s", "--out", "r"], "--launch.num-ranks"),
         (["train", "s", "--out", "r", "--train.batchsize", "2"], "meant: --train.batch-size"),

@@ -1,5 +1,7 @@
 """`exastorm plan` as a user runs it."""
 
+import contextlib
+import io
 import json
 
 import pytest
@@ -46,6 +48,18 @@ def test_a_plan(samples, capsys):
     assert plan["least_exchange_ms"] == pytest.approx(sent["hierarchical"] / 12.5)
 
 
+PLAIN = [*MACHINE, "--train.batch-size", "2"]
+
+
+@pytest.fixture(scope="module")
+def plain(samples):
+    """Figures of a plan with few options."""
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text):
+        assert main(["plan", samples, *PLAIN, "--json"]) == 0
+    return json.loads(text.getvalue())
+
+
 @pytest.mark.parametrize(
     ("option", "figure"),
     [
@@ -60,14 +74,10 @@ def test_a_plan(samples, capsys):
         (["--train.optimizer.name", "sgd"], "rank_memory_mb"),
     ],
 )
-def test_options_change_the_plan(samples, capsys, option, figure):
-    plain = figures(capsys, samples, *MACHINE, "--train.batch-size", "2")
-    given = [*MACHINE, "--train.batch-size", "2"]
-    for name in option[::2]:
-        if name in given:
-            place = given.index(name)
-            del given[place : place + 2]
-    assert figures(capsys, samples, *given, *option)[figure] != plain[figure]
+def test_options_change_the_plan(samples, plain, capsys, option, figure):
+    given = dict(zip(PLAIN[::2], PLAIN[1::2], strict=True)) | {option[0]: option[1]}
+    changed = figures(capsys, samples, *(word for pair in given.items() for word in pair))
+    assert changed[figure] != plain[figure]
 
 
 def test_settings_of_a_file(samples, capsys):

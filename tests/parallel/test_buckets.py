@@ -90,3 +90,11 @@ def test_a_sum_that_failed_fails_where_it_is_waited_for():
     generation.buckets[0].pending.set_exception(ConnectionError("gone"))
     with pytest.raises(ConnectionError, match="gone"):
         generation.wait()
+
+
+def test_a_bucket_that_is_sealed_misses_nothing():
+    bucket = made_generation().buckets[0]
+    assert bucket.full is None
+    bucket.seal()
+    assert bucket.num_missing == 0
+    assert bucket.full.is_reached()  # on a CPU at once

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 import torch.distributed as dist
+from tests.parallel.made_gpu import needs_gpu, own_group
 from tests.parallel.made_ranks import run_ranks, values
 
 from exastorm.parallel.cluster import Cluster
@@ -142,3 +143,15 @@ def test_a_rank_alone_has_the_same_verbs():
     assert (totals.left(), totals.left()) == (["c"], [])
     assert totals.waited_s == 0.0
     assert not dist.is_initialized()
+
+
+@needs_gpu
+def test_zeros_of_a_rank_that_counted_nothing_may_be_elsewhere():
+    with own_group() as cluster:
+        totals = Totals(cluster)
+        tensors = [torch.tensor([3.0]), torch.tensor([4.0], device=cluster.device)]
+        totals.sum(tensors)
+        finish = totals.start(tensors[1])
+        assert finish().item() == 4.0
+        assert [t.item() for t in tensors] == [3.0, 4.0]
+        assert [t.device.type for t in tensors] == ["cpu", "cuda"]

@@ -16,7 +16,7 @@ from exastorm.train.loop import Trainer
 from exastorm.train.run import train
 from exastorm.train.settings import TrainSettings
 
-TIMEOUT_S = 900.0
+TIMEOUT_S = 280.0
 
 real_step = Trainer.step
 

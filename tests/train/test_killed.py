@@ -92,7 +92,7 @@ def train_or_resume(samples, run, output):
     with output.open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    if (run / "checkpoints").exists():
+    if (run / "settings.yaml").exists():
         sys.exit(main(["train", "--resume", str(run)]))
     settings = output.with_name("settings.yaml")
     save_settings(RunSettings(train=SETTINGS), settings)

@@ -33,7 +33,7 @@ SGD = OptimizerSettings(name="sgd", learning_rate=0.01)
 PLAIN = changed(SHORT, optimizer=SGD, log_interval=1, batch_size=4)
 
 
-def run_jobs(jobs, limit_s=900):
+def run_jobs(jobs, limit_s=280):
     """Train on several ranks, one job after the other."""
     for job, port in zip(jobs, free_ports(len(jobs)), strict=True):
         job["port"] = port

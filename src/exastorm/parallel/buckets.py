@@ -12,6 +12,7 @@ from torch import Tensor
 
 from exastorm.parallel.allreduce.family import Pending
 from exastorm.parallel.allreduce.stages import Failure
+from exastorm.parallel.streams import Mark
 
 FLOAT_BYTES = 4
 
@@ -23,6 +24,7 @@ class Bucket:
         buffer: All of them (n,).
         views: For the number of each parameter its gradient, laid out in memory as the parameter.
         extra: Numbers behind the gradients, which are summed with them.
+        full: Where on the device all of them are in, once that is queued.
     """
 
     def __init__(
@@ -33,6 +35,7 @@ class Bucket:
         self.extra = self.buffer[size:]
         self.views: dict[int, Tensor] = {}
         self.num_missing = len(numbers)
+        self.full: Mark | None = None
         # Its sum under way, once that is started: another thread may do so.
         self.pending: Future[Pending] = Future()
         start = 0
@@ -42,8 +45,13 @@ class Bucket:
             self.views[i] = flat.as_strided(weight.size(), weight.stride(), flat.storage_offset())
             start += weight.numel()
 
+    def seal(self) -> None:
+        """Note that all that belongs here is in, or on a GPU queued on the current stream."""
+        self.num_missing = 0
+        self.full = Mark(self.buffer.device)
+
     def wait(self) -> None:
-        """Return when the sum is there."""
+        """Return when the sum is there, or the current stream waits for it."""
         self.pending.result().wait()
 
 
@@ -84,7 +92,7 @@ class Generation:
         self.buckets[-1].num_missing += 1
 
     def wait(self) -> None:
-        """Return when all sums are there."""
+        """Return when all sums are there, or the current stream waits for them."""
         for bucket in self.buckets:
             bucket.wait()
 

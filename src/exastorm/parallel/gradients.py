@@ -9,7 +9,6 @@ A hook of torch's DistributedDataParallel can't do so: DDP makes its buckets ane
 step, and what a hook kept from the old ones is then added to other weights, without a word.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -23,6 +22,7 @@ from exastorm.parallel.allreduce.family import AllReduce
 from exastorm.parallel.buckets import FLOAT_BYTES, Generation, bucket_layout
 from exastorm.parallel.control.plane import ControlPlane
 from exastorm.parallel.order import AgreedOrder, FixedOrder, Order
+from exastorm.parallel.streams import SideStream, WaitClock, synchronize
 
 Lag = Literal[0, 1]
 
@@ -42,7 +42,6 @@ class GradientExchange:
         num_bytes: Of what is summed in a step.
         num_buckets: Sums a step.
         extra: Sum over ranks of the extra numbers of the step whose gradients were handed out last.
-        waited_s: Seconds that this rank has waited for sums so far.
         divisor: By which gradients are divided as they come, a scalar; None for 1.
         waiting: Makes a context around waits for other ranks, as `ControlPlane.waiting`.
     """
@@ -69,9 +68,10 @@ class GradientExchange:
         """
         self.lag = lag
         self.divisor: Tensor | None = None
-        self.waited_s = 0.0
         self.waiting: Callable[[], AbstractContextManager[None]] = nullcontext
         self._parameters, self._allreduce = list(parameters), allreduce
+        self._device = self._parameters[0].device
+        self._clock, self._starting = WaitClock(self._device), SideStream(self._device)
         layout = bucket_layout(self._parameters, bucket_mb)
         self.num_buckets = len(layout)
         self.num_bytes = FLOAT_BYTES * (sum(p.numel() for p in self._parameters) + num_extra)
@@ -89,6 +89,11 @@ class GradientExchange:
             parameter.register_hook(partial(self._arrive, i))
             for i, parameter in enumerate(self._parameters)
         ]
+
+    @property
+    def waited_s(self) -> float:
+        """Seconds that this rank, or its GPU, has waited for sums so far."""
+        return self._clock.seconds
 
     def learn(self, parts: Sequence[Callable[[], Any]], find_extra: FindExtra = _none) -> bool:
         """Run the backward passes of a step, and set gradients to the sum over parts and ranks.
@@ -153,6 +158,7 @@ class GradientExchange:
         with self.waiting():
             for generation in self._generations:
                 generation.wait()
+            synchronize(self._device)
         self._order.close()
 
     def _begin(self) -> Generation:
@@ -168,10 +174,8 @@ class GradientExchange:
         if self._step <= self.lag:
             return False
         ready = self._generations[self._step % len(self._generations)] if self.lag else current
-        start = time.perf_counter()
-        with self.waiting():
+        with self.waiting(), self._clock.counting():
             ready.wait()
-        self.waited_s += time.perf_counter() - start
         self._hand_out(ready)
         return True
 
@@ -200,6 +204,7 @@ class GradientExchange:
         bucket = current.buckets[number]
         bucket.num_missing -= 1
         if bucket.num_missing == 0:
+            bucket.seal()
             self._order.submit(self._step, number)
 
     def _fail(self, error: ExchangeError) -> None:
@@ -212,7 +217,11 @@ class GradientExchange:
     def _start(self, step: int, bucket: int) -> None:
         """Start the sum of a bucket; on whichever thread the order calls for it."""
         ready = self._generations[step % len(self._generations)].buckets[bucket]
-        ready.pending.set_result(self._allreduce.start(ready.buffer))
+        assert ready.full is not None
+        # Not behind what another thread has queued for the GPU since: a sum waits for its bucket.
+        with self._starting.after(ready.full):
+            pending = self._allreduce.start(ready.buffer)
+        ready.pending.set_result(pending)
 
     @torch.no_grad()
     def _complete(self, current: Generation, extra: Sequence[Tensor]) -> None:
@@ -223,7 +232,7 @@ class GradientExchange:
             if bucket.num_missing:
                 for missing in bucket.views.keys() - current.arrived:
                     bucket.views[missing].zero_()
-                bucket.num_missing = 0
+                bucket.seal()
                 self._order.submit(self._step, number)
 
     def _hand_out(self, ready: Generation) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -13,13 +12,13 @@ from torch import Tensor
 
 from exastorm.parallel.cluster import Cluster
 from exastorm.parallel.errors import exchanging
+from exastorm.parallel.streams import WaitClock
 
 
 class Totals:
     """Sums over all ranks, on connections of their own.
 
     Attributes:
-        waited_s: Seconds that this rank has waited for others so far.
         waiting: Makes a context around waits for other ranks, as `ControlPlane.waiting`.
     """
 
@@ -28,11 +27,16 @@ class Totals:
         everyone = range(cluster.world.num_ranks)
         # One is used while a step runs, the other between steps: their calls never mix.
         self._cluster = cluster
-        self.waited_s = 0.0
+        self._clock = WaitClock(cluster.device)
         self.waiting: Callable[[], AbstractContextManager[None]] = nullcontext
         self._num_gathered = self._num_heard = 0
         self._ahead: Any = cluster.make_group(everyone)
         self._between: Any = cluster.make_group(everyone)
+
+    @property
+    def waited_s(self) -> float:
+        """Seconds that this rank, or its GPU, has waited for others so far."""
+        return self._clock.seconds
 
     def start(self, value: Tensor) -> Callable[[], Tensor]:
         """Begin to sum a tensor; what is returned waits for the sum and gives it."""
@@ -53,10 +57,14 @@ class Totals:
         return finish
 
     def sum(self, tensors: Sequence[Tensor]) -> None:
-        """Sum tensors in place."""
+        """Sum tensors in place, wherever they are."""
         if self._between is not None:
             for tensor in tensors:
-                self._wait(partial(dist.all_reduce, tensor, group=self._between))
+                # A rank that has counted nothing may have its zeros on the CPU.
+                total = tensor.to(self._cluster.device)
+                self._wait(partial(dist.all_reduce, total, group=self._between))
+                if total is not tensor:
+                    tensor.copy_(total)
 
     def gather(self, texts: list[str]) -> list[str]:
         """The texts of all ranks, rank by rank."""
@@ -91,7 +99,5 @@ class Totals:
         Raises:
             ExchangeError: If it fails.
         """
-        start = time.perf_counter()
-        with self.waiting(), exchanging():
+        with self.waiting(), exchanging(), self._clock.counting():
             wait()
-        self.waited_s += time.perf_counter() - start

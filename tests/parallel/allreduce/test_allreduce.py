@@ -11,14 +11,8 @@ import pytest
 import torch
 
 import exastorm
-from exastorm.errors import InputError
 from exastorm.parallel.allreduce import direct
-from exastorm.parallel.allreduce.choosing import make_allreduce
 from exastorm.parallel.allreduce.family import AllReduceSettings
-from exastorm.parallel.allreduce.flat import FlatAllReduce
-from exastorm.parallel.cluster import Cluster
-from exastorm.parallel.launch.stores import MemoryStore
-from exastorm.parallel.world import World
 
 RANK = Path(__file__).with_name("rank_of_allreduce.py")
 
@@ -172,17 +166,3 @@ def test_small_shares_of_few_nodes_go_directly():
     assert not direct.serves(share, direct.MOST_NODES + 1)
     assert not direct.serves(torch.zeros(250_001), 2)
     assert not direct.serves(torch.zeros(1, device="meta"), 2)
-
-
-@pytest.mark.parametrize("kind", ["auto", "flat", "leader", "hierarchical"])
-def test_between_gpus_their_library_finds_the_way(kind):
-    world = World(rank=0, placement=(0, 0))
-    cluster = Cluster(world, torch.device("cuda", 0), MemoryStore())
-    settings = AllReduceSettings(kind=kind)
-    if kind in ("auto", "flat"):
-        way = make_allreduce(cluster, settings, 1.0)
-        assert isinstance(way, FlatAllReduce)
-        way.close()
-    else:
-        with pytest.raises(InputError, match=f"must be auto or flat between GPUs, got {kind}"):
-            make_allreduce(cluster, settings, 1.0)

@@ -14,12 +14,14 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from exastorm.errors import InputError
+from exastorm.parallel.allreduce.device import DeviceAllReduce, DeviceKind
 from exastorm.parallel.allreduce.family import AllReduce, AllReduceSettings, Pending
 from exastorm.parallel.allreduce.flat import FlatAllReduce
 from exastorm.parallel.allreduce.hierarchical import HierarchicalAllReduce
 from exastorm.parallel.allreduce.stages import Failure
 from exastorm.parallel.cluster import Cluster
+from exastorm.parallel.streams import SideStream, synchronize
+from exastorm.parallel.world import World
 
 SIZES_KB = (4, 64, 1024, 8192)
 """Sizes tried, kilobytes: a norm's gradients, a layer's, and a bucket or more."""
@@ -41,19 +43,12 @@ def make_allreduce(
 
     Raises:
         ExchangeError: If ranks can't reach one another.
-        InputError: If ranks compute on GPUs, for a way that sums on CPUs.
     """
     if cluster.world.num_ranks == 1:
         return AloneAllReduce()
     if cluster.device.type != "cpu":
-        if settings.kind in ("hierarchical", "leader"):
-            raise InputError(
-                f"allreduce.kind must be auto or flat between GPUs, got {settings.kind}: NCCL has"
-                " levels of its own"
-            )
-        return FlatAllReduce(cluster, settings.wire)
-    most = max(Counter(cluster.world.placement).values())
-    leaders = {"hierarchical": min(settings.leaders_per_node or most, most), "leader": 1}
+        return make_device_allreduce(cluster, settings)
+    leaders = {"hierarchical": num_leaders(cluster.world, settings), "leader": 1}
 
     def make(kind: str) -> AllReduce:
         if kind == "flat":
@@ -62,7 +57,35 @@ def make_allreduce(
 
     if settings.kind != "auto":
         return make(settings.kind)
-    return ChosenAllReduce({kind: make(kind) for kind in ("flat", "hierarchical", "leader")})
+    ways = {kind: make(kind) for kind in ("flat", "hierarchical", "leader")}
+    return ChosenAllReduce(ways, cluster.device)
+
+
+def make_device_allreduce(cluster: Cluster, settings: AllReduceSettings) -> AllReduce:
+    """The same between GPUs; all ranks make it at the same time.
+
+    Raises:
+        ExchangeError: If ranks can't reach one another.
+    """
+    world, side = cluster.world, SideStream(cluster.device)
+
+    def make(kind: DeviceKind) -> AllReduce:
+        leaders = num_leaders(world, settings)
+        return DeviceAllReduce(cluster, kind, leaders, settings.wire, side)
+
+    if settings.kind != "auto":
+        return make(settings.kind)
+    ways = {"flat": make("flat")}
+    # With one node, or one rank a node, there is but one level.
+    if 1 < world.num_nodes < world.num_ranks:
+        ways["hierarchical"] = make("hierarchical")
+    return ChosenAllReduce(ways, cluster.device)
+
+
+def num_leaders(world: World, settings: AllReduceSettings) -> int:
+    """Shares that cross between nodes side by side: at most the ranks of the largest node."""
+    most = max(Counter(world.placement).values())
+    return min(settings.leaders_per_node or most, most)
 
 
 class AloneAllReduce(AllReduce):
@@ -84,15 +107,17 @@ class ChosenAllReduce(AllReduce):
         choice: Name of the way by smallest buffer (bytes) that goes it.
     """
 
-    def __init__(self, ways: Mapping[str, AllReduce]) -> None:
+    def __init__(self, ways: Mapping[str, AllReduce], device: torch.device) -> None:
         """Try all ways; all ranks do so at the same time.
 
         Args:
             ways: By name, in the same order on all ranks.
+            device: Where buffers are.
         """
         self._ways = dict(ways)
         names = list(self._ways)
-        measured = torch.tensor([[_median_ms(self._ways[n], kb) for kb in SIZES_KB] for n in names])
+        times = [[_median_ms(self._ways[n], kb, device) for kb in SIZES_KB] for n in names]
+        measured = torch.tensor(times, device=device)
         self._agree(measured)
         fastest = measured.argmin(dim=0).tolist()
         self.times_ms = {
@@ -128,12 +153,14 @@ class ChosenAllReduce(AllReduce):
         next(iter(self._ways.values())).sum(flat)
 
 
-def _median_ms(way: AllReduce, kilobytes: int) -> float:
+def _median_ms(way: AllReduce, kilobytes: int, device: torch.device) -> float:
     """Median time of a sum, milliseconds."""
-    buffer = torch.zeros(1000 * kilobytes // 4)
+    buffer = torch.zeros(1000 * kilobytes // 4, device=device)
     times = []
     for _ in range(NUM_TRIES):
+        synchronize(device)
         start = time.perf_counter()
         way.sum(buffer)
+        synchronize(device)
         times.append(time.perf_counter() - start)
     return 1e3 * statistics.median(times)

@@ -26,15 +26,16 @@ class AllReduceSettings:
     """flat: one ring through all ranks; hierarchical: summed inside each node, across nodes by
     leaders_per_node ranks side by side, each its share, and spread inside the node again; leader:
     the same with one rank of each node; auto measures some sizes at the start and says which.
-    Between GPUs auto is flat, in which NCCL has levels of its own."""
+    Between GPUs, where NCCL has levels of its own, auto tries hierarchical beside flat only where
+    nodes have several ranks."""
 
     leaders_per_node: int | None = None
     """Ranks of a node that talk to other nodes, of hierarchical; None takes all. The paper had 4
     of 6, one for each of the node's virtual network devices (Kurth et al. 2018, section V-A3)."""
 
     chunk_mb: float = 4.0
-    """Megabytes that go through the stages of hierarchical at once; smaller ones overlap better,
-    larger ones wait less for the network."""
+    """Megabytes that go through the stages of hierarchical and leader at once; smaller ones overlap
+    better, larger ones wait less for the network. Between CPUs: NCCL cuts pieces of its own."""
 
     wire: Wire = "float32"
     """Numbers on the wire between nodes. With 16 bits each share is rounded once before it is sent
@@ -75,7 +76,7 @@ class Pending:
         return self._over.is_set()
 
     def wait(self) -> None:
-        """Return when the sum is in the buffer.
+        """Return when the sum is in the buffer; on a GPU let the current stream wait for it.
 
         Raises:
             ExchangeError: If a rank is gone or silent.

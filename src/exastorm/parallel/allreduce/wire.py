@@ -16,6 +16,11 @@ from torch import Tensor
 from exastorm.parallel.allreduce import direct
 from exastorm.parallel.allreduce.family import Wire
 
+_torch: Any = dist  # whose names differ between versions
+
+all_gather: Any = getattr(_torch, "all_gather_single", None) or dist.all_gather_into_tensor
+"""torch 2.13 gave it its new name, and warns of the old one."""
+
 TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -59,7 +64,7 @@ class CrossSum:
         def finish() -> None:
             exchange.wait()
             own = received.sum(dim=0, dtype=torch.float32).to(self._type)
-            dist.all_gather_into_tensor(sent.view(-1), own, group=self._group)
+            all_gather(sent.view(-1), own, group=self._group)
             share.copy_(sent.view(-1)[: len(share)])
 
         return finish

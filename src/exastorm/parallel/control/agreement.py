@@ -144,8 +144,7 @@ class Member:
 
     def await_others(self) -> None:
         """The main thread waits for others in something that is agreed on elsewhere."""
-        if self.failure is None:
-            self.votes.await_others()
+        self.votes.await_others()
 
     def go_on(self) -> None:
         """It waits no longer."""

@@ -187,11 +187,11 @@ class ControlPlane:
         """Around whatever waits for other ranks beside the control plane, as a collective does.
 
         Then silence counts as it does in a vote: a rank that never comes is named. In any thread.
-
-        Raises:
-            ControlError: The run has to end.
+        It raises nothing where the run has to end: what is waited for may be there already.
         """
-        self._do(self._member.await_others)
+        with self._news:
+            self._member.await_others()
+            self._courier.changed()
         try:
             yield
         finally:
