@@ -70,7 +70,7 @@ class Course:
         run = run or self.run
         command = [
             sys.executable, HERE / "faulty_launch.py", "--launch.num-ranks", num_ranks,
-            "--launch.max-restarts", max_restarts, "--launch.grace-s", GRACE_S,
+            "--launch.max-restarts", max_restarts, "--launch.grace-s", GRACE_S * self.patience,
             "train", self.samples, "--out", run, "--auto-resume", *words,
         ]  # fmt: skip
         return self.listen([(command, {})], told, run, limit_s)

@@ -34,8 +34,9 @@ from exastorm.parallel.world import World
 class ClusterSettings:
     """How processes of a run connect."""
 
-    timeout_s: float = 300.0
-    """Seconds that an exchange waits for other ranks before it fails."""
+    timeout_s: float = 900.0
+    """Seconds that an exchange waits for other ranks before it fails. Longer than control.hang_s,
+    after which a run ends too, with the name of the rank that all wait for."""
 
     meeting_timeout_s: float = 300.0
     """Seconds that ranks wait at the start for others to come and to connect."""

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,12 @@ from torch import nn
 
 import exastorm
 from exastorm.errors import ExchangeError
+from exastorm.parallel import streams
 from exastorm.parallel.allreduce import choosing
 from exastorm.parallel.allreduce.choosing import make_allreduce
 from exastorm.parallel.allreduce.device import DeviceAllReduce
 from exastorm.parallel.allreduce.family import AllReduceSettings
+from exastorm.parallel.allreduce.wire import CrossSum
 from exastorm.parallel.cluster import Cluster
 from exastorm.parallel.gradients import GradientExchange
 from exastorm.parallel.launch.stores import MemoryStore
@@ -178,6 +181,52 @@ def test_after_a_rank_is_gone_every_sum_fails_where_it_is_waited_for():
     _, lines = values(run_ranks(act, limit_s=5.0))
     assert lines[0] == lines[1]
     assert "\n" not in lines[0]
+
+
+class ToldStreams:
+    """In place of torch.cuda: what is queued on which stream, in words."""
+
+    def __init__(self):
+        self.told, self._now, self._num_marks = [], "main", 0
+        told, streams = self.told, self
+
+        class Event:
+            def __init__(self, enable_timing):
+                streams._num_marks += 1
+                self.name = f"mark {streams._num_marks}"
+
+            def record(self, stream):
+                told.append(f"{stream}: {self.name}")
+
+            def wait(self, stream):
+                told.append(f"{stream}: wait for {self.name}")
+
+        self.Event, self.Stream = Event, lambda device: "side"
+
+    def current_stream(self, device):
+        return self._now
+
+    @contextmanager
+    def stream(self, name):
+        before, self._now = self._now, name
+        yield
+        self._now = before
+
+
+def test_a_sum_is_queued_beside_and_only_who_needs_it_waits(monkeypatch):
+    gpu = ToldStreams()
+    monkeypatch.setattr(streams, "GPU", "cpu")
+    monkeypatch.setattr(torch, "cuda", gpu)
+    monkeypatch.setattr(SideStream, "uses", lambda self, tensor: None)
+    monkeypatch.setattr(CrossSum, "start", lambda self, share: lambda: gpu.told.append("sum"))
+    cluster = Cluster(World(rank=0, placement=(0, 0)), torch.device("cpu"), MemoryStore())
+    way = DeviceAllReduce(cluster, "flat", 1, "float32")
+    gpu.told.clear()
+    pending = way.start(torch.ones(2))
+    queued = ["main: mark 3", "side: wait for mark 3", "sum", "side: mark 4"]
+    assert gpu.told == queued
+    pending.wait()
+    assert gpu.told == [*queued, "main: wait for mark 4"]
 
 
 @needs_gpu

@@ -5,7 +5,7 @@ torchrun does. What a rank is told to do is the caller's: the first time, and af
 
 A rank that ends with code 2 has said what is wrong with what it was given, which would be as wrong
 the next time; any other end but 0 is a loss. The other ranks find that out by themselves; those
-that still run after a while are asked to stop, and killed if they don't.
+that still run after half of the grace are asked to stop, and killed if they don't.
 """
 
 import os
@@ -32,10 +32,6 @@ USAGE_ERROR = 2
 """Exit code of a command that was given something wrong."""
 
 POLL_S = 0.05
-
-OWN_END_S = 10.0
-"""How long ranks may take to end by themselves once another is lost, before they are asked to, at
-most half the grace: the control plane ends one 5 s after it has noticed (`watch.LAST_WORDS_S`)."""
 
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 """Signals that are passed on to all ranks, which then save and end."""
@@ -167,13 +163,13 @@ class Supervisor:
             if endings:
                 # One that was killed is the cause where others then failed.
                 first = min(endings, key=lambda ending: (ending.code > 0, ending.rank))
-                deaf = self._end_all(min(OWN_END_S, self._settings.grace_s / 2))
+                deaf = self._end_all(self._settings.grace_s / 2)
                 codes = [process.returncode for process in self._ranks]
                 if USAGE_ERROR in codes:
                     return Ending(codes.index(USAGE_ERROR), USAGE_ERROR)
                 # One that others waited for in vain is the cause of their end.
                 if deaf and first.code > 0:
-                    return Ending(deaf[0], codes[deaf[0]], was_deaf=True)
+                    return Ending(deaf[0], -signal.SIGKILL, was_deaf=True)
                 return first
             if all(code == 0 for code in codes):
                 return None
