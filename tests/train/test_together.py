@@ -8,11 +8,14 @@ import torch
 from tests.parallel.made_ranks import LIMIT_S, run_ranks, values
 from torch import nn
 
+from exastorm.parallel.allreduce.choosing import ChosenAllReduce
 from exastorm.parallel.allreduce.family import AllReduceSettings
+from exastorm.parallel.allreduce.flat import FlatAllReduce
 from exastorm.parallel.cluster import Cluster
 from exastorm.parallel.control.settings import ControlSettings
 from exastorm.parallel.errors import ExchangeError
 from exastorm.samples.batch import Batch
+from exastorm.train import together as module
 from exastorm.train.together import ExchangeSettings, Together, fingerprint_of
 
 PEACE = ControlSettings(stall_s=100.0, hang_s=200.0, connect_s=LIMIT_S)
@@ -51,6 +54,24 @@ def learn(together, network, x, read_s=0.0, learn_s=0.0):
     if not together.exchange.learn([part], lambda: [torch.tensor(1.0), torch.tensor(1.0)]):
         return None
     return [parameter.grad.clone() for parameter in network[0].parameters()]
+
+
+def test_what_auto_chose_is_told_once(capfd, monkeypatch):
+    def two_rings(cluster, settings, timeout_s):
+        ways = {name: FlatAllReduce(cluster, settings.wire) for name in ("one", "other")}
+        return ChosenAllReduce(ways, cluster.device)
+
+    def act(cluster):
+        with together_of(cluster, made_network(0)):
+            pass
+
+    monkeypatch.setattr(module, "make_allreduce", two_rings)
+    assert run_ranks(act) == [None, None]
+    # Four sizes are tried, 4 kB to 8 MB, and each goes one of two ways.
+    lines = [line for line in capfd.readouterr().err.splitlines() if "all-reduce" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("exastorm: all-reduce: from 0.004 MB o")
+    assert lines[0].count("from ") == 4
 
 
 def test_ranks_begin_with_the_weights_of_the_first():

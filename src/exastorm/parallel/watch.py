@@ -54,7 +54,7 @@ class Watch:
             addresses,
             settings,
             num_buckets=num_buckets,
-            report=_tell,
+            report=tell,
             on_failure=self._end,
         )
 
@@ -142,13 +142,13 @@ class Watch:
             if not self._over.wait(LAST_WORDS_S):
                 told = self._addressed(error)
                 if not told.is_told:
-                    _tell(f"error: {told}")
+                    tell(f"error: {told}")
                 os._exit(EXIT_CODE)
 
         threading.Thread(target=end, name="last words", daemon=True).start()
 
 
-def _tell(line: str) -> None:
+def tell(line: str) -> None:
     """Tell the user, in one line."""
     sys.stderr.write(f"exastorm: {line}\n")
     sys.stderr.flush()

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from exastorm.errors import ExchangeError
-from exastorm.parallel.allreduce.choosing import make_allreduce
+from exastorm.parallel.allreduce.choosing import ChosenAllReduce, make_allreduce
 from exastorm.parallel.allreduce.family import AllReduceSettings
 from exastorm.parallel.buckets import bucket_layout
 from exastorm.parallel.cluster import Cluster
@@ -22,7 +22,7 @@ from exastorm.parallel.control.plane import ControlPlane
 from exastorm.parallel.control.settings import ControlSettings
 from exastorm.parallel.gradients import GradientExchange, Lag
 from exastorm.parallel.totals import Totals
-from exastorm.parallel.watch import Watch
+from exastorm.parallel.watch import Watch, tell
 from exastorm.samples.batch import Batch
 from exastorm.train.workers import Whole
 
@@ -106,9 +106,12 @@ class Together:
             self._totals.waiting = self._watch.control.waiting
         self.exchange: GradientExchange | None = None
         if cluster.world.num_ranks > 1 or settings.lag:
+            allreduce = make_allreduce(cluster, settings.allreduce, timeout_s)
+            if isinstance(allreduce, ChosenAllReduce) and self.is_first:
+                tell(allreduce.to_line())
             self.exchange = GradientExchange(
                 parameters,
-                make_allreduce(cluster, settings.allreduce, timeout_s),
+                allreduce,
                 lag=settings.lag,
                 bucket_mb=settings.bucket_mb,
                 num_extra=NUM_EXTRA,
