@@ -16,8 +16,9 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+from judging import Case, Trial
 from ranks import OPTIONS, Course, Told
-from trials import FAULTS, Case, Trial, draw, missing_for
+from trials import FAULTS, draw, missing_for
 
 from exastorm.errors import InputError
 

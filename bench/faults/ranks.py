@@ -79,6 +79,10 @@ class Course:
         """Start processes, each with variables of its own, and take down all that they say."""
         fault = asdict(told) | {"notes": str(self.notes), "folder": str(run / "checkpoints")}
         environment = os.environ | {"FAULT": json.dumps(fault), "OMP_NUM_THREADS": "1"}
+        # A rank that hangs can be asked where, by SIGABRT.
+        environment["PYTHONFAULTHANDLER"] = "1"
+        # Bytecode is kept, as where exastorm is installed: processes start by the dozen.
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         read, write = os.pipe()
         processes = [
             subprocess.Popen(
@@ -123,10 +127,12 @@ class Course:
         return mark.stat().st_mtime if mark.exists() else None
 
     def _kill_ranks(self, part):
-        """Kill the ranks of this trial that a supervisor has left behind."""
-        for path in self.notes.glob(f"{part}-*.pid"):
-            with suppress(ProcessLookupError):
-                os.kill(int(path.read_text()), signal.SIGKILL)
+        """Kill the ranks of this trial that a supervisor has left behind; first they say where."""
+        for number in (signal.SIGABRT, signal.SIGKILL):
+            for path in self.notes.glob(f"{part}-*.pid"):
+                with suppress(ProcessLookupError):
+                    os.kill(int(path.read_text()), number)
+            time.sleep(2.0)
 
 
 def _take_down(read, lines):

@@ -2,110 +2,21 @@
 
 import dataclasses
 import os
-import re
 import subprocess
-from dataclasses import dataclass, field
 
 from ends import differences, is_finite, last_state, wrong_with_other
-from ranks import BATCH, INTERVAL, NUM_STEPS, OPTIONS, Told
+from judging import ENDS_S, STALL, judged
+from ranks import BATCH, INTERVAL, NUM_STEPS, Told
 
 from exastorm.errors import InputError
 from exastorm.performance.fabric import Fabric
 from exastorm.train.checkpoint_files import STATE_NAME, list_steps, step_path
-
-STALL_S, REPLY_S, HANG_S = 2.0, 1.0, 4.0
-"""Control settings of the faults that only silence tells of."""
-
-LAST_WORDS_S = 5.0
-"""What a main thread may take that is stuck in an exchange (`parallel/watch.py`)."""
-
-MARGIN_S = 3.0
-"""For all that takes no stated time: steps under way, the end of a process."""
-
-ENDS_S = {"killed": LAST_WORDS_S + MARGIN_S, "silent": HANG_S + REPLY_S + LAST_WORDS_S + MARGIN_S}
-"""How long after a fault all ranks may take to end, where connections are closed, and where only
-silence tells."""
 
 DISK_STATES = 5
 """How many checkpoints the disk that is filled could hold; the run keeps three."""
 
 PORT = 29_417
 """Of the meeting point in a network of our own."""
-
-QUIET = ["--train.control.stall-s", 60, "--train.control.hang-s", 600]
-"""Control settings of the other faults: nothing but a closed connection may end those."""
-
-ERROR = "exastorm: error: "
-RESTART = re.compile(r"exastorm: rank \d+ .*; (all ranks are|not) started again")
-STALL = re.compile(r"exastorm: step \d+ has waited [\d.]+ s for ")
-
-
-@dataclass
-class Trial:
-    """What came of one trial.
-
-    Attributes:
-        told: What was said at the end, line by line.
-        is_clear: Whether that is one line (of each side, where the network was cut), the right one.
-        ended_s: Seconds from the fault until all ranks had ended.
-        is_bounded: Whether that was in time, and so was the stall report, where there must be one.
-        problems: What else is wrong.
-        is_same: Whether the run went on to the same bits.
-        is_other_right: Whether it went on well with other ranks.
-    """
-
-    told: list = field(default_factory=list)
-    is_clear: bool = False
-    ended_s: float = float("nan")
-    is_bounded: bool = False
-    problems: list = field(default_factory=list)
-    is_same: bool = False
-    is_other_right: bool = False
-
-    @property
-    def is_well(self):
-        """Whether all is as it must be."""
-        return all(
-            (self.is_clear, self.is_bounded, self.is_same, self.is_other_right, not self.problems)
-        )
-
-
-@dataclass
-class Case:
-    """Where one fault strikes.
-
-    Attributes:
-        course: The folder of the trial.
-        whole: The run without a fault.
-        num_ranks: Of the run.
-        num_others: Of the run that goes on with others.
-        rank: Which is struck.
-        step: When.
-        way: How gradients are summed.
-    """
-
-    course: object
-    whole: object
-    num_ranks: int
-    num_others: int
-    rank: int
-    step: int
-    way: str
-
-    def words(self, control=QUIET):
-        """Options of the run."""
-        return [*OPTIONS, "--train.exchange.allreduce.kind", self.way, *control]
-
-    def impatient(self):
-        """Options of a run whose ranks wait only a moment for a silent one."""
-        patience = self.course.patience
-        stall = ["--train.control.stall-s", STALL_S * patience]
-        reply = ["--train.control.reply-s", REPLY_S * patience]
-        return self.words([*stall, *reply, "--train.control.hang-s", HANG_S * patience])
-
-    def told(self, kind, place="", **others):
-        """What its ranks are told."""
-        return Told(kind=kind, place=place, rank=self.rank, step=self.step, **others)
 
 
 def kill(case, place):
@@ -136,29 +47,6 @@ def restarted(case, told, words, limit_s):
         return trial
     trial.is_same = not differences(course.run, case.whole)
     go_on_with_others(case, trial)
-    return trial
-
-
-def judged(case, ended, limit_s, ended_at, num_lines=1, named=None):
-    """A trial as far as its end goes."""
-    trial = Trial()
-    trial.told = [line for _, line in ended.lines]
-    errors = [line for line in trial.told if line.startswith(ERROR)]
-    calm = [line for line in trial.told if RESTART.match(line) or STALL.match(line)]
-    named = f"rank {case.rank} " if named is None else named
-    is_named = any(named in line for line in errors)
-    trial.is_clear = (
-        len(errors) == num_lines and is_named and (len(trial.told) == len(errors) + len(calm))
-    )
-    struck_at = case.course.struck_at()
-    if struck_at is None:
-        trial.problems.append("the fault did not strike")
-        return trial
-    trial.ended_s = ended_at - struck_at
-    patience = case.course.patience
-    reports = [at - struck_at for at, line in ended.lines if STALL.match(line)]
-    in_time = all(second <= (STALL_S + REPLY_S + MARGIN_S) * patience for second in reports[:1])
-    trial.is_bounded = None not in ended.code and trial.ended_s <= limit_s * patience and in_time
     return trial
 
 
@@ -200,7 +88,7 @@ def nan(case):
     words = [*case.words(), "--train.max-bad-steps", 1]
     ended = course.launch(case.num_ranks, told, *words)
     sample = (course.notes / "struck").read_text() if course.struck_at() else "?"
-    trial = judged(case, ended, ENDS_S["killed"], ended.at, named=sample)
+    trial = judged(case, ended, ENDS_S["killed"], ended.at, named=f"time {sample}: ")
     if ended.code != (2,):
         trial.problems.append(f"exit code {ended.code[0]}, expected 2")
         return trial

@@ -227,19 +227,18 @@ class Trainer:
                 f"of them step {bad.last_step + 1}; look at these samples, or lower "
                 f"optimizer.learning_rate ({self.settings.optimizer.learning_rate:g})",
                 file=self.data.store.path,
-                time=", ".join(self.together.gather(self.bad_times(bad.last_step))) or None,
+                time=", ".join(self.bad_times(bad.last_step)) or None,
             )
             error.is_told = not self.together.is_first
             raise error
 
     def bad_times(self, step: int) -> list[str]:
-        """Times of the samples of a step whose loss is not finite alone; of all, if none is."""
+        """Times of the samples of a step, on all ranks, whose own loss is not finite, or of all."""
         times = self.data.times_of_step(step)
-        if not times:
-            return []
-        batch = next(self.data.batches(step))
-        bad = [not math.isfinite(float(self.workers.loss_of(s))) for s in cut(batch, len(times))]
-        return [time for time, is_bad in zip(times, bad, strict=True) if is_bad] or times
+        samples = cut(next(self.data.batches(step)), len(times)) if times else []
+        bad = [not math.isfinite(float(self.workers.loss_of(sample))) for sample in samples]
+        found = [time for time, is_bad in zip(times, bad, strict=True) if is_bad]
+        return self.together.gather(found) or self.together.gather(times)
 
     def progress(self) -> float:
         """How much of the run is over, 0 to 1: by steps or by the clock, whichever is further."""
