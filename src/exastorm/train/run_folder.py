@@ -43,8 +43,6 @@ def start_run(run: Path, samples: Path, settings: TrainSettings) -> None:
         told = f"holds a run already; go on with --resume {run}, or take another folder"
         raise InputError(told, file=run)
     run.mkdir(parents=True, exist_ok=True)
-    text = yaml.safe_dump(to_dict(RunSettings(train=settings)), sort_keys=False)
-    replace_file(run / SETTINGS_NAME, text.encode())
     versions = {
         "exastorm": exastorm.__version__,
         "torch": torch.__version__,
@@ -55,6 +53,9 @@ def start_run(run: Path, samples: Path, settings: TrainSettings) -> None:
     text = "".join(f"{name} {version}\n" for name, version in versions.items())
     (run / VERSION_NAME).write_text(text, encoding="utf-8")
     (run / SAMPLES_NAME).write_text(f"{samples.resolve()}\n", encoding="utf-8")
+    # The last, in one move: a folder with settings is a run that can be gone on with.
+    text = yaml.safe_dump(to_dict(RunSettings(train=settings)), sort_keys=False)
+    replace_file(run / SETTINGS_NAME, text.encode())
 
 
 def resume_run(run: Path, settings: TrainSettings | None) -> TrainSettings:
