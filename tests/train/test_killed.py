@@ -18,6 +18,7 @@ from tests.train.conftest import changed, last_state
 from exastorm.cli.main import main
 from exastorm.config import save_settings
 from exastorm.networks.record import load_model, weights_checksum
+from exastorm.train import run_folder
 from exastorm.train.run_folder import RunSettings
 from exastorm.train.schedule import ScheduleSettings
 from exastorm.train.settings import TrainSettings
@@ -207,3 +208,11 @@ def test_a_run_that_is_asked_to_stop_loses_nothing(samples, straight, tmp_path, 
     with Attempt(samples, run) as attempt:
         assert attempt.end() == 0
     assert end_of(run) == straight
+
+
+def test_a_run_has_settings_only_once_it_has_all_else(tmp_path, monkeypatch):
+    found = []
+    monkeypatch.setattr(run_folder, "replace_file", lambda *_: found.extend(tmp_path.iterdir()))
+    run_folder.start_run(tmp_path, tmp_path / "samples", SETTINGS)
+    # Killed before this, it is no run yet; after it, one that can be gone on with.
+    assert {path.name for path in found} == {"version.txt", "samples.txt"}
