@@ -1,11 +1,12 @@
 #!/bin/bash
-# Trains on the nodes of a Slurm job, one rank for each GPU, and goes on after a lost node.
+# Trains on the nodes of a Slurm job, one rank for each GPU, and goes on after a lost rank.
 #
 #   sbatch --nodes 4 launch/slurm.sh SAMPLES RUN [options of exastorm train]
 #
 # SAMPLES and RUN are folders on a file system that the first node sees (samples: all nodes). The job
 # asks for a signal two minutes before its time is up, at which the run saves itself; submit the same
-# line again and it goes on. Adjust what follows to the machine.
+# line again and it goes on. To end it earlier: scancel --signal USR1 JOB. Settings are those of
+# exastorm's "cluster", or of --config. Adjust what follows to the machine; sbatch's own options win.
 #SBATCH --job-name exastorm
 #SBATCH --gpus-per-node 4
 #SBATCH --ntasks-per-node 4
@@ -18,20 +19,21 @@ set -eu
 samples=${1:?usage: slurm.sh SAMPLES RUN [options]}
 run=${2:?usage: slurm.sh SAMPLES RUN [options]}
 shift 2
+case " $*" in *" --config"*) ;; *) set -- --config cluster "$@" ;; esac
 
-# Where ranks meet: the job's first node, and a port that other jobs there won't have.
-MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-MASTER_PORT=$((20000 + SLURM_JOB_ID % 20000))
-export MASTER_ADDR MASTER_PORT
-export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1}
+# srun does not take a task's CPUs over from sbatch (srun(1), --cpus-per-task).
+cpus=${SLURM_CPUS_PER_TASK:-1}
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$cpus}
 
-# A lost node ends all ranks within a minute; srun then fails, and they are started again from the
-# last checkpoint as long as enough nodes are left.
+# Ranks find out by themselves where they meet, and that one of them is lost: then all end, a minute
+# later at most, and are started again from the last checkpoint. After the loss of a node Slurm puts
+# the job back into the queue (--requeue). Code 2 says that something given is wrong, as it would be
+# the next time.
 for attempt in 1 2 3; do
-  if srun --kill-on-bad-exit=1 --wait 60 \
-    exastorm train "$samples" --out "$run" --auto-resume --config cluster "$@"; then
-    exit 0
-  fi
-  echo "slurm.sh: attempt $attempt ended early" >&2
+  code=0
+  srun --cpus-per-task "$cpus" --kill-on-bad-exit=0 --wait 60 \
+    exastorm train "$samples" --out "$run" --auto-resume "$@" || code=$?
+  case $code in 0 | 2) exit "$code" ;; esac
+  echo "slurm.sh: attempt $attempt ended with code $code" >&2
 done
 exit 1

@@ -1,13 +1,16 @@
 """Ranks that are threads of the test: joined by real connections, without a process for each."""
 
 import threading
+from collections import Counter
 from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch.distributed import distributed_c10d
 
+from exastorm.parallel.cluster import Cluster
 from exastorm.parallel.launch.launchers import LOOPBACK
+from exastorm.parallel.voice import Voice
 from exastorm.parallel.world import World
 
 LIMIT_S = 60.0
@@ -20,7 +23,10 @@ class MadeCluster:
         self.world = World(rank=rank, placement=(0,) * num_ranks)
         self._limit = timedelta(seconds=limit_s)
         self.store, self.host, self.device = store, LOOPBACK, torch.device("cpu")
-        self._groups = []
+        self.voice = Voice(store, num_ranks)
+        self._groups, self._num_uses = [], Counter()
+
+    unique = Cluster.unique
 
     def make_group(self, ranks):
         """Ranks make their groups in the same order; each is of all ranks."""

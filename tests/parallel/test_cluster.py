@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
+from tests.parallel.made_ports import free_ports
 
 import exastorm
 from exastorm.errors import InputError
@@ -23,14 +24,6 @@ from exastorm.parallel.launch.transport import choose_device, choose_interface
 from exastorm.parallel.world import World
 
 RANK_OF_CLUSTER = Path(__file__).with_name("rank_of_cluster.py")
-
-
-def free_ports(number):
-    servers = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    ports = [server.getsockname()[1] for server in servers]
-    for server in servers:
-        server.close()
-    return ports
 
 
 def run_ranks(program, num_ranks, prefixes=None, **variables):
@@ -179,6 +172,12 @@ def test_a_process_alone_has_the_same_verbs():
     cluster.close()
     with connect(Launch(), device="cpu") as cluster:
         assert cluster.world == World.single()
+
+
+def test_each_use_of_the_store_has_a_name_of_its_own():
+    cluster = Cluster.alone()
+    names = [cluster.unique(purpose) for purpose in ("control", "node", "control")]
+    assert names == ["control/1", "node/1", "control/2"]
 
 
 @pytest.mark.parametrize("ranks", [[0, 0], [1], [-1]])

@@ -30,18 +30,22 @@ def test_all_hear_what_any_wanted_one_step_later():
                 if (step, cluster.world.rank) == (5, 2):
                     wish = Status.STOP
                 if (step, cluster.world.rank) == (6, 0):
-                    wish = Status.TIME_IS_UP
-                heard.append(watch.agree(step, wish)[0])
+                    wish = Status.BAD_STEP
+                number = step + 0.1 * cluster.world.rank
+                outcome = watch.agree(step, wish, number=number)
+                heard.append(outcome and (outcome.step, outcome.status, outcome.number))
         return heard
 
-    expected = [Status.NONE, Status.NONE, Status.STOP, Status.TIME_IS_UP]
+    # Of the first rank's number.
+    expected = [None, (3, Status.NONE, 3.0), (5, Status.STOP, 5.0), (6, Status.BAD_STEP, 6.0)]
     assert values(run_ranks(act, 3)) == [expected] * 3
 
 
-def test_a_rank_alone_hears_itself_at_once():
+def test_a_rank_alone_hears_itself():
     with Watch(Cluster.alone(), settings_with()) as watch:
-        assert watch.agree(0, Status.STOP, fingerprint=(1,)) == (Status.STOP, None)
-        assert watch.agree(1, Status.NONE) == (Status.NONE, None)
+        assert watch.agree(0, Status.STOP, fingerprint=(1,)) is None
+        outcome = watch.agree(1, Status.NONE)
+        assert (outcome.status, outcome.different) == (Status.STOP, None)
         assert watch.stragglers() == ()
 
 
@@ -49,15 +53,14 @@ def test_the_first_rank_that_differs_is_named_with_the_place():
     def act(cluster):
         prints = {1: (4, 5, 6), 2: (4, 0, 6), 3: (0, 5, 6)}
         with Watch(cluster, settings_with(radix=2)) as watch:
-            heard = [watch.agree(0, Status.NONE, fingerprint=(4, 5, 6))[1]]
+            watch.agree(0, Status.NONE, fingerprint=(4, 5, 6))
             mine = prints.get(cluster.world.rank, (4, 5, 6))
-            heard.append(watch.agree(1, Status.NONE, fingerprint=mine)[1])
-            heard.append(watch.agree(2, Status.NONE)[1])
-            heard.append(watch.agree(3, Status.NONE)[1])
+            heard = [watch.agree(1, Status.NONE, fingerprint=mine).different]
+            heard += [watch.agree(step, Status.NONE).different for step in (2, 3)]
         return heard
 
     # Equal after step 0; after step 1 ranks 2 and 3 differ, rank 2 in its second number.
-    assert values(run_ranks(act, 4)) == [[None, None, (2, 1), None]] * 4
+    assert values(run_ranks(act, 4)) == [[None, (2, 1), None]] * 4
 
 
 def test_who_is_late_is_known_on_the_first_rank():
@@ -79,9 +82,9 @@ def test_who_is_late_is_known_on_the_first_rank():
 
 
 # What is wrong with what a rank was given, or the system refuses, that rank tells in one line
-# itself; of other errors the first rank that is not the cause tells.
-@pytest.mark.parametrize(("kind", "told"), [(OSError, [True, True]), (KeyError, [False, True])])
-def test_an_error_on_one_rank_ends_all_and_one_tells(kind, told):
+# itself; of other errors it shows a traceback, and the others tell why they end.
+@pytest.mark.parametrize(("kind", "told"), [(OSError, True), (KeyError, False)])
+def test_an_error_on_one_rank_ends_all(kind, told):
     def act(cluster):
         with Watch(cluster, settings_with()) as watch:
             watch.agree(0, Status.NONE)
@@ -96,7 +99,34 @@ def test_an_error_on_one_rank_ends_all_and_one_tells(kind, told):
         assert isinstance(error, ControlError)
         assert str(error) == f"rank 0 failed: {kind.__name__}: {kind('a')}"
         assert error.ranks == (0,)
-    assert [error.is_told for error in others] == told
+        assert error.is_told == told
+
+
+def test_what_all_found_out_together_all_say_alike(monkeypatch):
+    # Nobody waits to hear of it from others, as where an exchange failed.
+    monkeypatch.setattr(watch_module, "LAST_WORDS_S", 10 * LIMIT_S)
+
+    def act(cluster):
+        with Watch(cluster, settings_with()) as watch:
+            watch.agree(0, Status.NONE, fingerprint=(cluster.world.rank // 2,))
+            rank = watch.agree(1, Status.NONE).different.rank
+            raise ExchangeError(f"others on rank {rank}")
+
+    for error in run_ranks(act, 3):
+        assert isinstance(error, ControlError)
+        assert (str(error), error.ranks, error.is_told) == ("others on rank 2", (2,), False)
+
+
+def test_a_watch_that_follows_another_finds_its_own_ranks():
+    def act(cluster):
+        heard = []
+        for wish in (Status.STOP, Status.NONE):
+            with Watch(cluster, settings_with()) as watch:
+                watch.agree(0, wish)
+                heard.append(watch.agree(1, wish).status)
+        return heard
+
+    assert values(run_ranks(act, 3)) == [[Status.STOP, Status.NONE]] * 3
 
 
 def test_a_rank_that_is_done_hears_that_another_failed():
@@ -168,7 +198,7 @@ def test_a_main_thread_that_is_stuck_is_ended(monkeypatch, capsys):
 
     run_ranks(act, 3)
     assert ended == [EXIT_CODE] * 2
-    # Of ranks 0 and 2 the first tells.
+    # Of ranks 0 and 2 one tells.
     line = "exastorm: error: rank 1 failed: ArithmeticError: too large\n"
     assert capsys.readouterr().err == line
 

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from exastorm.config import from_dict
+from exastorm.parallel.allreduce import choosing
 from exastorm.parallel.cluster import ClusterSettings, connect
 from exastorm.parallel.launch.launchers import Launch
 from exastorm.train.loop import Trainer
@@ -18,7 +19,7 @@ from exastorm.train.settings import TrainSettings
 
 TIMEOUT_S = 280.0
 
-real_step = Trainer.step
+real_step, real_ms = Trainer.step, choosing.median_ms
 
 
 def forget_all_but_the_first(run):
@@ -42,6 +43,11 @@ def slowed(seconds):
     return step
 
 
+def measured(fastest):
+    """As if a class of sums had been measured to be the fastest."""
+    return lambda way, kilobytes, device: 1.0 if type(way).__name__ == fastest else 2.0
+
+
 def main():
     rank, jobs = int(sys.argv[1]), json.loads(os.environ["JOBS"])
     for job in jobs:
@@ -51,6 +57,7 @@ def main():
             forget_all_but_the_first(job["run"])
         slow_rank, seconds = job.get("slow", (None, 0.0))
         Trainer.step = slowed(seconds) if rank == slow_rank else real_step
+        choosing.median_ms = measured(job["fastest"]) if "fastest" in job else real_ms
         launch = Launch(
             launcher="test",
             rank=rank,

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.parallel.allreduce.test_allreduce import free_ports
+from tests.parallel.made_ports import free_ports
 from tests.train.conftest import changed, last_state, last_weights, make_samples, same
 from tests.train.test_loop import SHORT
 
@@ -97,6 +97,16 @@ MORE_CASES = {
 LATE = changed(PLAIN, batch_size=2, exchange__lag=1, checkpoint__interval=3)
 """What is interrupted, on two ranks."""
 
+TIMED = changed(
+    PLAIN,
+    batch_size=2,
+    num_steps=100_000,
+    max_minutes=0.03,
+    schedule__name="cosine",
+    exchange__check_interval=1,
+)
+"""Learning rates follow the clock, and weights are compared after every step."""
+
 
 def case_jobs(samples, folder, cases, num_ranks):
     """One rank's batch is cut into as many as there are ranks."""
@@ -146,7 +156,8 @@ def runs(samples, tmp_path_factory):
     (folder / "spoiled").write_text(json.dumps([spoil(bad, rank, step=rank) for rank in (0, 1)]))
     lenient = changed(PLAIN, batch_size=2, skip_bad=True)
     slow = {"samples": bad, "run": folder / "slow", "settings": lenient, "slow": (1, 0.5)}
-    run_jobs([*first, *rest, pair | slow, *case_jobs(samples, folder, CASES, 2)])
+    timed = pair | {"run": folder / "timed", "settings": TIMED}
+    run_jobs([*first, *rest, timed, pair | slow, *case_jobs(samples, folder, CASES, 2)])
     for name, settings in CASES.items():
         train(samples, folder / f"{name}-1", settings, Cluster.alone())
     return folder
@@ -219,12 +230,37 @@ def test_ranks_go_on_bit_for_bit(runs):
     assert same(last_weights(runs / "two"), last_weights(runs / "straight"))
 
 
+def test_three_ranks_go_on_with_the_sums_that_were_chosen(samples, tmp_path):
+    three = {"samples": samples, "num_ranks": 3, "ranks_per_node": 2}
+    flat, levels = {"fastest": "FlatAllReduce"}, {"fastest": "HierarchicalAllReduce"}
+    jobs = [
+        three | {"run": tmp_path / name, "settings": LATE} | fastest
+        for name, fastest in (("flat", flat), ("levels", levels), ("again", levels))
+    ]
+    # When it goes on the ring is the fastest.
+    run_jobs([*jobs, three | {"run": tmp_path / "again", "resume": True, "forget": True} | flat])
+    # It adds three numbers in another order than two levels do, which begin inside the node.
+    in_ring, in_levels = last_weights(tmp_path / "flat"), last_weights(tmp_path / "levels")
+    assert not same(in_ring, in_levels)
+    assert same(last_weights(tmp_path / "again"), in_levels)
+    choice = last_state(tmp_path / "again")["exchange"]["allreduce"]["choice"]
+    assert set(choice.values()) == {"hierarchical"}
+
+
 def test_other_ranks_go_on_in_the_same_epoch(runs):
     # 24 samples: 3 steps of 2 x 2 are 12; 3 steps of 2 on 4 ranks are 24 more, so of the 12 that
     # are left the first 8 are one step, and what then fills no batch is left for another epoch.
     state = last_state(runs / "four")
     assert (state["step"], state["position"]) == (6, [1, 16])
     assert not same(state["network"], last_weights(runs / "straight"))
+
+
+def test_ranks_go_by_one_clock(runs):
+    # No two clocks are alike: by their own, weights would differ from the second step on, and the
+    # run would end there.
+    state = last_state(runs / "timed")
+    assert 2 < state["step"] < TIMED.num_steps
+    assert state["minutes"] >= TIMED.max_minutes
 
 
 def summary_of(run):

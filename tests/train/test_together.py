@@ -8,14 +8,11 @@ import torch
 from tests.parallel.made_ranks import LIMIT_S, run_ranks, values
 from torch import nn
 
-from exastorm.parallel.allreduce.choosing import ChosenAllReduce
 from exastorm.parallel.allreduce.family import AllReduceSettings
-from exastorm.parallel.allreduce.flat import FlatAllReduce
 from exastorm.parallel.cluster import Cluster
 from exastorm.parallel.control.settings import ControlSettings
 from exastorm.parallel.errors import ExchangeError
 from exastorm.samples.batch import Batch
-from exastorm.train import together as module
 from exastorm.train.together import ExchangeSettings, Together, fingerprint_of
 
 PEACE = ControlSettings(stall_s=100.0, hang_s=200.0, connect_s=LIMIT_S)
@@ -54,24 +51,6 @@ def learn(together, network, x, read_s=0.0, learn_s=0.0):
     if not together.exchange.learn([part], lambda: [torch.tensor(1.0), torch.tensor(1.0)]):
         return None
     return [parameter.grad.clone() for parameter in network[0].parameters()]
-
-
-def test_what_auto_chose_is_told_once(capfd, monkeypatch):
-    def two_rings(cluster, settings, timeout_s):
-        ways = {name: FlatAllReduce(cluster, settings.wire) for name in ("one", "other")}
-        return ChosenAllReduce(ways, cluster.device)
-
-    def act(cluster):
-        with together_of(cluster, made_network(0)):
-            pass
-
-    monkeypatch.setattr(module, "make_allreduce", two_rings)
-    assert run_ranks(act) == [None, None]
-    # Four sizes are tried, 4 kB to 8 MB, and each goes one of two ways.
-    lines = [line for line in capfd.readouterr().err.splitlines() if "all-reduce" in line]
-    assert len(lines) == 1
-    assert lines[0].startswith("exastorm: all-reduce: from 0.004 MB o")
-    assert lines[0].count("from ") == 4
 
 
 def test_ranks_begin_with_the_weights_of_the_first():
@@ -158,11 +137,14 @@ def test_what_one_wants_all_hear_at_the_same_step():
         heard, rank = [], cluster.world.rank
         with together_of(cluster, made_network(0)) as together:
             for step in range(1, 5):
-                wishes = {"stop": (step, rank) == (2, 1), "time_is_up": (step, rank) == (3, 0)}
-                heard.append(together.agree(step, **wishes))
+                # Each rank has a clock of its own.
+                clock = 0.1 * step + 0.01 * rank
+                stop = (step, rank) == (2, 1)
+                heard.append(together.agree(step, stop=stop, clock=clock))
         return heard
 
-    expected = [(False, False), (False, False), (True, False), (False, True)]
+    # That of the first rank, one step before.
+    expected = [(False, None), (False, 0.1), (True, 0.2), (False, 0.1 * 3)]
     assert values(run_ranks(act)) == [expected] * 2
 
 
@@ -176,7 +158,7 @@ def test_weights_that_drift_apart_are_found_and_named():
                         # The last bit of one number.
                         bits = network[1].weight.view(torch.int32)
                         bits[1] += 1
-                together.agree(step, stop=False, time_is_up=False)
+                together.agree(step, stop=False, clock=0.0)
 
     # Step 2 is not looked at, step 4 is, and its outcome is heard at step 5.
     for error in run_ranks(act):
@@ -204,7 +186,7 @@ def test_a_slow_rank_is_named_and_not_those_who_wait_for_it(slow, lag):
         with together_of(cluster, network, lag=lag) as together:
             for step in range(1, num_steps + 1):
                 learn(together, network, torch.ones(1, 2), **slowness)
-                together.agree(step, stop=False, time_is_up=False)
+                together.agree(step, stop=False, clock=0.0)
         return together.stragglers()
 
     first, second, third = values(run_ranks(act, 3))
@@ -228,7 +210,7 @@ def test_the_first_rank_knows_what_others_found():
             together.find = lambda: found
             together.recall(["old"])
             for step in (1, 2):
-                together.agree(step, stop=False, time_is_up=False)
+                together.agree(step, stop=False, clock=0.0)
             # All have heard of step 1, before which all have told.
             seen.append(together.found())
             at_once.wait(LIMIT_S)
@@ -237,7 +219,7 @@ def test_the_first_rank_knows_what_others_found():
             seen.append(together.found())
             at_once.wait(LIMIT_S)
             found.append(f"at last {rank}")
-        num_left = cluster.store.add("left", 0)
+        num_left = cluster.store.add("totals/1/left", 0)
         return *seen, together.found(), num_left
 
     first, second, third = values(run_ranks(act, 3))
@@ -270,7 +252,7 @@ def test_an_error_on_one_rank_ends_the_others():
             if not cluster.world.is_first:
                 raise ArithmeticError("too large")
             for step in range(1, 1000):
-                together.agree(step, stop=False, time_is_up=False)
+                together.agree(step, stop=False, clock=0.0)
 
     first, second = run_ranks(act)
     assert isinstance(second, ArithmeticError)
@@ -284,7 +266,7 @@ def test_a_rank_alone_pays_for_nothing():
         assert together.exchange is None
         assert together.state_dict() is None
         together.load_state_dict(None)
-        assert together.agree(1, stop=True, time_is_up=False) == (True, False)
+        assert together.agree(1, stop=True, clock=0.25) == (True, 0.25)
         assert together.stragglers() == []
         together.find = lambda: ["found"]
         assert together.found() == ("found",)

@@ -1,10 +1,11 @@
-"""What all subcommands share: their two common options, how they are parsed, how they answer."""
+"""What all subcommands share: their two common options, parsing, answers and errors."""
 
 import contextlib
 import dataclasses
 import inspect
 import io
 import json
+import os
 import sys
 from typing import Annotated, Any, ClassVar, TypeVar
 
@@ -176,3 +177,17 @@ def answer(outcome: Outcome | None, as_json: bool) -> None:
         sys.stdout.write(outcome.text.rstrip() + "\n")
     if outcome.line:
         sys.stdout.write(outcome.line + "\n")
+
+
+def error_text(error: Exception) -> str:
+    """What an error says, the file first if the system says which."""
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+        return where + error.strerror
+    return str(error)
+
+
+def tell_error(error: Exception) -> None:
+    """Tell what is wrong, in one line."""
+    sys.stderr.write(f"exastorm: error: {' '.join(error_text(error).split())}\n")
+    sys.stderr.flush()

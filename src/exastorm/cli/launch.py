@@ -1,14 +1,17 @@
 """`exastorm launch`: train with several ranks on this machine, and go on when one is lost."""
 
+import os
 import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import ClassVar
 
 from exastorm.cli.command import Command, Outcome, parse
 from exastorm.cli.train import Train
 from exastorm.errors import InputError
-from exastorm.parallel.launch.supervisor import Supervisor, SupervisorSettings
+from exastorm.parallel.launch.launchers import read_launch
+from exastorm.parallel.launch.supervisor import Supervisor, SupervisorSettings, variables_of
+from exastorm.parallel.launch.transport import choose_device
+from exastorm.train.run import check
 from exastorm.train.run_folder import SETTINGS_NAME
 
 WHAT = "train"
@@ -40,7 +43,7 @@ def main(argv: list[str]) -> int:
     """Start the ranks, and wait for them; returns the exit code.
 
     Raises:
-        InputError: For options that are wrong, found before any rank starts.
+        InputError: For what is wrong with options, run or samples, before any rank starts.
     """
     place = argv.index(WHAT) if WHAT in argv else len(argv)
     own = parse(Launch, "launch", argv[:place])
@@ -48,12 +51,25 @@ def main(argv: list[str]) -> int:
         own.run()
     told = argv[place + 1 :]
     train = parse(Train, WHAT, told)
-    train.run_folder()
-    if train.out and not train.auto_resume and (Path(train.out) / SETTINGS_NAME).is_file():
-        raise InputError(
-            "holds a run already; go on with --resume, or --auto-resume", file=train.out
-        )
+    check_before(train, own.launch.num_ranks)
     return Supervisor(lambda attempt: command_of(train, told), own.launch).run()
+
+
+def check_before(train: Train, num_ranks: int) -> None:
+    """Refuse what all ranks would refuse, in the same words.
+
+    Raises:
+        InputError: For what is wrong.
+    """
+    run, resume = train.run_folder()
+    for rank in range(num_ranks):
+        # Port and run's name are chosen when ranks start.
+        launch = read_launch(os.environ | variables_of(rank, num_ranks, 1, "any", 0))
+        choose_device(train.train.compute.device, launch)
+    check(train.samples_folder(), run, train.train, num_ranks, resume)
+    # Once ranks were lost they go on with --auto-resume, and must not find another run.
+    if not resume and (run / SETTINGS_NAME).is_file():
+        raise InputError("holds a run already; go on with --resume, or --auto-resume", file=run)
 
 
 def command_of(train: Train, told: list[str]) -> list[str]:

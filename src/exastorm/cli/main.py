@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 from exastorm import __version__
-from exastorm.cli.command import answer, parse
+from exastorm.cli.command import answer, parse, tell_error
 from exastorm.config import suggestion
 from exastorm.errors import ExchangeError, InputError
 
@@ -82,14 +82,6 @@ def run(argv: list[str]) -> int:
     return 0
 
 
-def error_text(error: Exception) -> str:
-    """What an error says, the file first if the system says which."""
-    if isinstance(error, OSError) and error.strerror:
-        where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
-        return where + error.strerror
-    return str(error)
-
-
 def warning_text(
     message: Warning | str,
     category: type[Warning],
@@ -127,7 +119,7 @@ def main(argv: list[str] | None = None) -> int:
     except (InputError, OSError, ExchangeError) as error:
         # Of all ranks one tells.
         if not getattr(error, "is_told", False):
-            sys.stderr.write(f"exastorm: error: {' '.join(error_text(error).split())}\n")
+            tell_error(error)
         return LOST if isinstance(error, ExchangeError) else USAGE_ERROR
     except KeyboardInterrupt:
         sys.stderr.write("exastorm: stopped\n")

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 import tyro
 
-from exastorm.cli.command import Command, Outcome, option_value
+from exastorm.cli.command import Command, Outcome, option_value, tell_error
 from exastorm.cli.outputs import out_folder
 from exastorm.errors import InputError
 from exastorm.parallel.cluster import connect
@@ -58,13 +58,16 @@ class Train(Command):
             InputError: Unless samples and --out are given, or --resume alone.
         """
         run, resume = self.run_folder()
-        samples = Path(self.samples) if self.samples else None
-        launch = read_launch(os.environ)
-        with connect(launch, self.train.cluster, self.train.compute.device) as cluster:
-            summary = train(samples, run, self.train, cluster, resume=resume)
+        launch, compute = read_launch(os.environ), self.train.compute
+        with connect(launch, self.train.cluster, compute.device, tell_error) as cluster:
+            summary = train(self.samples_folder(), run, self.train, cluster, resume=resume)
             if not cluster.world.is_first:
                 return None
         return Outcome(summary.to_line(), summary.to_dict())
+
+    def samples_folder(self) -> Path | None:
+        """The samples; None where those of a resumed run are meant."""
+        return Path(self.samples) if self.samples else None
 
     def run_folder(self) -> tuple[Path, bool | Literal["if_there"]]:
         """The run folder, and whether to go on in it.

@@ -5,7 +5,9 @@ nothing of torch.distributed behind it.
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
@@ -14,6 +16,7 @@ from typing import Self
 import torch
 import torch.distributed as dist
 
+from exastorm.errors import InputError
 from exastorm.parallel.launch.cards import Card
 from exastorm.parallel.launch.hosts import host_identity
 from exastorm.parallel.launch.interfaces import source_address
@@ -27,6 +30,7 @@ from exastorm.parallel.launch.transport import (
     choose_interface,
     device_identity,
 )
+from exastorm.parallel.voice import ANSWER_S, Say, Voice
 from exastorm.parallel.world import World
 
 
@@ -59,8 +63,9 @@ class Cluster:
     Attributes:
         world: Who sits where.
         device: Where this rank computes.
-        store: Keys and values that all ranks see. Keys that start with meeting/, leaving/, world/
-            or groups/ are in use.
+        store: Keys and values that all ranks see. Keys that start with meeting/, leaving/, world/,
+            groups/ or said/ are in use; `unique` gives names for others.
+        voice: Tells the user what several ranks have to say, once.
     """
 
     world: World
@@ -74,9 +79,13 @@ class Cluster:
         store: KeyStore,
         transport: Transport | None = None,
         host: str = LOOPBACK,
+        voice: Voice | None = None,
     ) -> None:
         self.world, self.device, self.store, self.host = world, device, store, host
+        self.voice = voice or Voice(store, world.num_ranks)
+        self.voice.world = world
         self._transport = transport
+        self._num_uses: Counter[str] = Counter()
 
     @classmethod
     def alone(cls, device: torch.device | str = "cpu") -> Self:
@@ -104,6 +113,14 @@ class Cluster:
             return None
         return self._transport.make_group(members)
 
+    def unique(self, purpose: str) -> str:
+        """A name for one use of the store, after which keys of another use of it are not found.
+
+        All ranks that take part in a purpose ask for it as often, and so get the same name.
+        """
+        self._num_uses[purpose] += 1
+        return f"{purpose}/{self._num_uses[purpose]}"
+
     def close(self, *, failed: bool = False) -> None:
         """Wait until all ranks are done, then close the connections. Twice does no harm.
 
@@ -126,11 +143,16 @@ class Cluster:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if error is not None:
+            self.voice.end(error)
         self.close(failed=error is not None)
 
 
 def connect(
-    launch: Launch, settings: ClusterSettings | None = None, device: DeviceChoice = "auto"
+    launch: Launch,
+    settings: ClusterSettings | None = None,
+    device: DeviceChoice = "auto",
+    say: Say | None = None,
 ) -> Cluster:
     """Bring the ranks of a launch together.
 
@@ -138,6 +160,8 @@ def connect(
         launch: Who this process is.
         settings: How long to wait, and which network to use.
         device: Where ranks compute: auto takes a GPU if there is one.
+        say: Tells the user of a mistake or a loss, because of which the cluster is left or never
+            came about. What several ranks have to say one says; then it is marked as told on all.
 
     Returns:
         The cluster; for a launch of one rank, that of `Cluster.alone`.
@@ -146,10 +170,39 @@ def connect(
         InputError: If ranks don't come, can't work together or can't reach one another.
     """
     settings = settings or ClusterSettings()
-    place = choose_device(device, launch)
     if launch.num_ranks == 1:
-        return Cluster.alone(place)
-    store, reached = open_store(launch, settings.meeting_timeout_s)
+        return Cluster.alone(choose_device(device, launch))
+    try:
+        place = choose_device(device, launch)
+    except InputError as error:
+        with suppress(InputError):  # Others may be there with the same mistake, or not.
+            _open(launch, ANSWER_S, say)[2].end(error)
+        raise
+    store, reached, voice = _open(launch, settings.meeting_timeout_s, say)
+    try:
+        return _meet(launch, settings, place, store, reached, voice)
+    except InputError as error:
+        voice.end(error)
+        raise
+
+
+def _open(launch: Launch, timeout_s: float, say: Say | None) -> tuple[KeyStore, str, Voice]:
+    """The store of all ranks, the address at which it was found, and this rank's voice there."""
+    store, reached = open_store(launch, timeout_s)
+    is_host = launch.rank == 0 and not launch.keeps_store
+    where = None if is_host else (reached, launch.port)
+    return store, reached, Voice(store, launch.num_ranks, say, place=where, is_host=is_host)
+
+
+def _meet(
+    launch: Launch,
+    settings: ClusterSettings,
+    place: torch.device,
+    store: KeyStore,
+    reached: str,
+    voice: Voice,
+) -> Cluster:
+    """Bring together ranks that have found the store."""
     card = Card(
         host=host_identity(),
         device=device_identity(place),
@@ -164,4 +217,4 @@ def connect(
         timedelta(seconds=settings.timeout_s),
     )
     transport = Transport(store, world, place, interface, timeouts)
-    return Cluster(world, place, store, transport, source_address(verdict.address))
+    return Cluster(world, place, store, transport, source_address(verdict.address), voice)

@@ -17,7 +17,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from exastorm.errors import ExchangeError
 from exastorm.parallel.allreduce.family import AllReduce
 from exastorm.parallel.buckets import FLOAT_BYTES, Generation, bucket_layout
 from exastorm.parallel.control.plane import ControlPlane
@@ -207,7 +206,7 @@ class GradientExchange:
             bucket.seal()
             self._order.submit(self._step, number)
 
-    def _fail(self, error: ExchangeError) -> None:
+    def _fail(self, error: Exception) -> None:
         """Let sums that will never be started fail where they are waited for."""
         for generation in self._generations:
             for bucket in generation.buckets:

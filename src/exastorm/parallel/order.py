@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from exastorm.parallel.control.plane import ControlPlane
-from exastorm.parallel.errors import ControlError
+from exastorm.parallel.errors import told
 
 Start = Callable[[int, int], None]
 """Starts the sum of a bucket, by step and number."""
@@ -54,23 +54,30 @@ class AgreedOrder:
     """As all ranks agree, on a thread that waits for their word."""
 
     def __init__(
-        self, control: ControlPlane, start: Start, fail: Callable[[ControlError], None]
+        self, control: ControlPlane, start: Start, fail: Callable[[Exception], None]
     ) -> None:
         """Start the thread.
 
         Args:
             control: Made for the buckets of a step.
             start: Starts a sum.
-            fail: Told why no more sums will be started, where the run has to end.
+            fail: Told why no more sums will be started: the run has to end, or one can't start.
         """
         self._control, self._start, self._fail = control, start, fail
         self._steps: queue.SimpleQueue[int | None] = queue.SimpleQueue()
         self._num_submitted = 0
+        self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="order", daemon=True)
         self._thread.start()
 
     def submit(self, step: int, bucket: int) -> None:
-        """Say that this rank has a bucket."""
+        """Say that this rank has a bucket.
+
+        Raises:
+            ExchangeError: If no more sums will be started.
+        """
+        if self._error is not None:
+            raise self._error
         if self._num_submitted == 0:
             self._steps.put(step)
         self._control.submit(step, bucket)
@@ -90,5 +97,9 @@ class AgreedOrder:
             while (step := self._steps.get()) is not None:
                 for bucket in self._control.released(step):
                     self._start(step, bucket)
-        except ControlError as error:
-            self._fail(error)
+        except Exception as error:
+            # Kept first: who expects more sums after `fail` has looked will ask for them here.
+            problem = told(error)
+            assert isinstance(problem, Exception)
+            self._error = problem
+            self._fail(problem)

@@ -29,6 +29,7 @@ class Totals:
         self._cluster = cluster
         self._clock = WaitClock(cluster.device)
         self.waiting: Callable[[], AbstractContextManager[None]] = nullcontext
+        self._name = cluster.unique("totals")
         self._num_gathered = self._num_heard = 0
         self._ahead: Any = cluster.make_group(everyone)
         self._between: Any = cluster.make_group(everyone)
@@ -70,20 +71,23 @@ class Totals:
         """The texts of all ranks, rank by rank."""
         world, store = self._cluster.world, self._cluster.store
         self._num_gathered += 1
-        keys = [f"texts/{self._num_gathered}/{rank}" for rank in range(world.num_ranks)]
+        place = f"{self._name}/texts/{self._num_gathered}"
+        keys = [f"{place}/{rank}" for rank in range(world.num_ranks)]
         store.set(keys[world.rank], json.dumps(texts))
         return [text for part in store.multi_get(keys) for text in json.loads(part)]
 
     def leave(self, text: str) -> None:
         """Leave a text for rank 0; nobody waits for anybody."""
         store = self._cluster.store
-        store.set(f"left/{store.add('left', 1)}", text)
+        place = f"{self._name}/left"
+        store.set(f"{place}/{store.add(place, 1)}", text)
 
     def left(self) -> list[str]:
         """What ranks have left since this was asked last, in order; rank 0 alone may ask."""
         store, heard = self._cluster.store, self._num_heard
-        self._num_heard = store.add("left", 0)
-        keys = [f"left/{number}" for number in range(heard + 1, self._num_heard + 1)]
+        place = f"{self._name}/left"
+        self._num_heard = store.add(place, 0)
+        keys = [f"{place}/{number}" for number in range(heard + 1, self._num_heard + 1)]
         return [text.decode() for text in store.multi_get(keys)] if keys else []
 
     def share_from_first(self, tensors: Sequence[Tensor]) -> None:

@@ -12,7 +12,7 @@ from types import TracebackType
 
 from exastorm.parallel.cluster import Cluster
 from exastorm.parallel.control.greeting import Addresses
-from exastorm.parallel.control.messages import Status
+from exastorm.parallel.control.messages import Outcome, Status
 from exastorm.parallel.control.plane import ControlPlane
 from exastorm.parallel.control.settings import ControlSettings
 from exastorm.parallel.control.stragglers import Straggler
@@ -40,12 +40,15 @@ class Watch:
             num_buckets: Buckets of a step on whose order ranks agree.
         """
         world = cluster.world
-        self._rank, self._num_ranks = world.rank, world.num_ranks
+        self._num_ranks = world.num_ranks
         self._over = threading.Event()
         self._last_step: int | None = None
+        self._voice = cluster.voice
+        self._different: int | None = None
+        name = cluster.unique("control")
         addresses = Addresses(
-            publish=lambda rank, text: cluster.store.set(f"control/{rank}", text),
-            lookup=lambda rank: cluster.store.get(f"control/{rank}").decode(),
+            publish=lambda rank, text: cluster.store.set(f"{name}/{rank}", text),
+            lookup=lambda rank: cluster.store.get(f"{name}/{rank}").decode(),
             host=cluster.host,
         )
         self.control = ControlPlane(
@@ -72,15 +75,16 @@ class Watch:
         Raises:
             ControlError: With the cause, where an exchange failed because a rank was lost.
         """
+        why = error
         if isinstance(error, ExchangeError) and not isinstance(error, ControlError):
-            error = self._cause_of(error)
+            why = self._cause_of(error)
         self._over.set()
         try:
-            self.control.__exit__(type(error) if error else None, error, trace)
+            self.control.__exit__(type(why) if why else None, why, trace)
         except ControlError as lost:
-            raise self._addressed(lost) from error
-        if isinstance(error, ControlError):
-            raise self._addressed(error)
+            raise lost from error
+        if isinstance(why, ControlError) and why is not error:
+            raise why from error
 
     def agree(
         self,
@@ -89,7 +93,8 @@ class Watch:
         *,
         seconds: float = 0.0,
         fingerprint: tuple[int, ...] | None = None,
-    ) -> tuple[Status, tuple[int, int] | None]:
+        number: float = 0.0,
+    ) -> Outcome | None:
         """Vote on a step, and hear what all voted on the one before.
 
         Args:
@@ -97,22 +102,22 @@ class Watch:
             wish: What this rank wants.
             seconds: How long the step took here, without waits for others.
             fingerprint: Of its weights, a number for each tensor.
+            number: That of rank 0 is in the outcome.
 
         Returns:
-            What any rank wanted one step before, and the first rank whose fingerprint differed then
-            from rank 0's, with the number of the tensor.
+            The outcome of one step before; None after the first.
 
         Raises:
             ControlError: If a rank is lost.
         """
-        self.control.vote(step, wish, seconds=seconds, fingerprint=fingerprint)
-        if self._num_ranks == 1:
-            return wish, None
+        self.control.vote(step, wish, seconds=seconds, fingerprint=fingerprint, number=number)
         before, self._last_step = self._last_step, step
         if before is None:
-            return Status.NONE, None
+            return None
         outcome = self.control.outcome(before)
-        return outcome.status, outcome.different
+        if outcome.different is not None:
+            self._different = outcome.different.rank
+        return outcome
 
     def stragglers(self) -> tuple[Straggler, ...]:
         """Who was late over the last steps; on rank 0."""
@@ -120,6 +125,9 @@ class Watch:
 
     def _cause_of(self, error: ExchangeError) -> ExchangeError:
         """Why an exchange failed, if the control plane hears of it within a moment."""
+        if self._different is not None:
+            # All have heard so, and end with the same line: none need be told by the others.
+            return ControlError(str(error), (self._different,))
         deadline = time.monotonic() + LAST_WORDS_S
         while time.monotonic() < deadline:
             try:
@@ -129,20 +137,12 @@ class Watch:
             time.sleep(0.02)
         return error
 
-    def _addressed(self, error: ControlError) -> ControlError:
-        """An error that one rank alone tells: the first that is not its cause."""
-        others = [rank for rank in range(self._num_ranks) if rank not in error.ranks]
-        is_told = bool(others) and others[0] != self._rank
-        return ControlError(str(error), error.ranks, is_told=is_told or error.is_told)
-
     def _end(self, error: ControlError) -> None:
         """On the control thread: end the process, if its main thread can't."""
 
         def end() -> None:
             if not self._over.wait(LAST_WORDS_S):
-                told = self._addressed(error)
-                if not told.is_told:
-                    tell(f"error: {told}")
+                self._voice.end(error, say=lambda lost: tell(f"error: {lost}"))
                 os._exit(EXIT_CODE)
 
         threading.Thread(target=end, name="last words", daemon=True).start()

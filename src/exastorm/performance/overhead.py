@@ -199,7 +199,7 @@ class _Ours:
         """Take a step, as `Trainer.train` does between two validations."""
         trainer = self._trainer
         self._log.record_step(trainer.step(self.next_batch()))
-        trainer.together.agree(trainer.step_number, stop=False, time_is_up=trainer.progress() >= 1)
+        trainer.agree(stop=False)
         if trainer.step_number % trainer.settings.log_interval == 0:
             trainer.write_steps(self._log)
 

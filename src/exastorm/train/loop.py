@@ -51,6 +51,7 @@ class Trainer:
     Attributes:
         step_number: Steps done.
         minutes: Time trained in earlier attempts, minutes.
+        clock: The same by the first rank's clock, when ranks last agreed; the same on all.
         loss: Loss of the step whose gradients were used last, nats; a scalar on the device.
         weight: Sum of the loss weights of its samples.
     """
@@ -70,6 +71,7 @@ class Trainer:
     # Where it stands.
     step_number: int
     minutes: float
+    clock: float
     loss: Tensor
     weight: Tensor
     best: BestModel
@@ -90,10 +92,9 @@ class Trainer:
             cluster, self.network, settings.exchange, settings.control, settings.cluster.timeout_s
         )
         self.together.find = self.data.bad_samples
-        parameters = list(self.network.parameters())
         self.workers = BatchWorkers(
             forward_of(self.network, plan.compile),
-            parameters,
+            list(self.network.parameters()),
             settings.loss,
             plan,
             self.data.class_weights,
@@ -107,7 +108,7 @@ class Trainer:
         )
         decay = settings.ema_decay
         self.average = None if decay is None else WeightAverage(self.network, decay)
-        self.step_number, self.minutes = 0, 0.0
+        self.step_number, self.minutes, self.clock = 0, 0.0, 0.0
         self.loss, self.weight = torch.tensor(math.nan), torch.tensor(0.0)
         path = run / MODEL_NAME if self.together.is_first else None
         self.best = BestModel(path, index, settings, self.data.class_weights)
@@ -137,13 +138,8 @@ class Trainer:
             bar.advance(self.step_number)
             for batch in self.data.batches(self.step_number):
                 log.record_step(self.step(batch))
-                # Asked once: the clock may run out at any moment, and not on all ranks at once.
-                stopped, time_is_up = self.together.agree(
-                    self.step_number,
-                    stop=stop.requested is not None,
-                    time_is_up=self.progress() >= 1.0,
-                )
-                over = time_is_up or self.step_number >= settings.num_steps
+                stopped = self.agree(stop=stop.requested is not None)
+                over = self.progress() >= 1.0
                 if over or self.step_number % settings.log_interval == 0:
                     self.write_steps(log)
                 if over or self.step_number % settings.validation.interval == 0:
@@ -155,6 +151,12 @@ class Trainer:
                 bar.advance(note=log.note)
                 if ends:
                     return
+
+    def agree(self, *, stop: bool) -> bool:
+        """Whether any rank wants to stop; takes the time from the first rank."""
+        told = self.together.agree(self.step_number, stop=stop, clock=self.minutes_now())
+        self.clock = self.clock if told[1] is None else told[1]
+        return told[0]
 
     def step(self, batch: Batch) -> Tensor:
         """Update the weights by one batch; returns its loss."""
@@ -242,8 +244,7 @@ class Trainer:
 
     def progress(self) -> float:
         """How much of the run is over, 0 to 1: by steps or by the clock, whichever is further."""
-        limit = self.settings.max_minutes
-        by_clock = self.minutes_now() / limit if limit is not None else 0.0
+        by_clock = self.clock / (self.settings.max_minutes or math.inf)
         return min(1.0, max(self.step_number / self.settings.num_steps, by_clock))
 
     def is_over(self) -> bool:
@@ -290,7 +291,8 @@ class Trainer:
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         self.together.load_state_dict(state["exchange"])
-        self.step_number, self.minutes = state["step"], state["minutes"]
+        self.step_number = state["step"]
+        self.minutes = self.clock = state["minutes"]
         self.data.start_at(SamplePosition(*state["position"]), self.step_number)
         self.loss, self._untold = state["loss"], state["untold_losses"]
         self.together.recall(state["bad_samples"])

@@ -4,11 +4,15 @@ import math
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from exastorm.errors import InputError
 from exastorm.networks.record import MODEL_NAME
 from exastorm.parallel.cluster import Cluster
 from exastorm.parallel.sharing import share
+from exastorm.parallel.world import World
 from exastorm.train.checkpoint import CheckpointStore, NoCheckpoints, has_checkpoint
+from exastorm.train.data import TrainingData
 from exastorm.train.device import compute_mode, plan_compute
 from exastorm.train.loop import Trainer
 from exastorm.train.run_folder import (
@@ -49,11 +53,10 @@ def train(
             many steps in a row had no finite loss.
     """
     run, cluster = Path(run), cluster or Cluster.alone()
+    num_ranks = cluster.world.num_ranks
     samples, settings, resume = share(
-        cluster, lambda: _what_to_train(samples, run, settings, resume)
+        cluster, lambda: _what_to_train(samples, run, settings, resume, num_ranks)
     )
-    if cluster.world.num_ranks > 1 and settings.network.norm == "batch":
-        raise InputError("network.norm must be group where several ranks train, got batch")
     one_worker = settings.network.norm == "batch"
     plan = plan_compute(settings.compute, settings.batch_size, one_worker=one_worker)
     with compute_mode(settings.compute, plan), StopRequest() as stop:
@@ -76,6 +79,31 @@ def train(
     return summary_of(trainer, stop.requested)
 
 
+def check(
+    samples: Path | None,
+    run: Path,
+    settings: TrainSettings,
+    num_ranks: int,
+    resume: bool | Literal["if_there"],
+) -> None:
+    """Refuse what `train` would refuse on ranks of this machine before its first step.
+
+    Args:
+        samples: As of `train`.
+        run: As of `train`.
+        settings: As of `train`.
+        num_ranks: All ranks.
+        resume: As of `train`.
+
+    Raises:
+        InputError: As `train` does, but for what only a checkpoint or a sample tells.
+    """
+    samples, settings, _ = _what_to_train(samples, run, settings, resume, num_ranks)
+    plan_compute(settings.compute, settings.batch_size)
+    world = World(rank=0, placement=(0,) * num_ranks)
+    TrainingData(samples, settings, world, torch.device("cpu"))
+
+
 def _last_state(checkpoints: CheckpointStore, run: Path) -> dict[str, Any] | None:
     """The state of the last whole checkpoint; None for a run that ended before its first.
 
@@ -90,11 +118,12 @@ def _what_to_train(
     run: Path,
     settings: TrainSettings | None,
     resume: bool | Literal["if_there"],
+    num_ranks: int,
 ) -> tuple[Path, TrainSettings, bool]:
     """Samples and settings of a new or resumed run, and which it is.
 
     Raises:
-        InputError: If there are none, or they are not the run's.
+        InputError: If there are none, they are not the run's, or not for so many ranks.
     """
     if resume == "if_there":
         resume = (run / SETTINGS_NAME).is_file()
@@ -108,7 +137,10 @@ def _what_to_train(
     samples = Path(samples)
     if samples.resolve() in (run.resolve(), *run.resolve().parents):
         raise InputError("a run must have a folder of its own, got one in its samples", file=run)
-    return samples, settings or TrainSettings(), resume
+    settings = settings or TrainSettings()
+    if num_ranks > 1 and settings.network.norm == "batch":
+        raise InputError("network.norm must be group where several ranks train, got batch")
+    return samples, settings, resume
 
 
 def summary_of(trainer: Trainer, signal: str | None) -> TrainSummary:

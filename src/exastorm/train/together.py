@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from exastorm.errors import ExchangeError
 from exastorm.parallel.allreduce.choosing import ChosenAllReduce, make_allreduce
-from exastorm.parallel.allreduce.family import AllReduceSettings
+from exastorm.parallel.allreduce.family import AllReduce, AllReduceSettings
 from exastorm.parallel.buckets import bucket_layout
 from exastorm.parallel.cluster import Cluster
 from exastorm.parallel.control.messages import Status
@@ -105,13 +105,12 @@ class Together:
             agreed = self._watch.control if is_agreed else None
             self._totals.waiting = self._watch.control.waiting
         self.exchange: GradientExchange | None = None
+        self._allreduce: AllReduce | None = None
         if cluster.world.num_ranks > 1 or settings.lag:
-            allreduce = make_allreduce(cluster, settings.allreduce, timeout_s)
-            if isinstance(allreduce, ChosenAllReduce) and self.is_first:
-                tell(allreduce.to_line())
+            self._allreduce = make_allreduce(cluster, settings.allreduce, timeout_s)
             self.exchange = GradientExchange(
                 parameters,
-                allreduce,
+                self._allreduce,
                 lag=settings.lag,
                 bucket_mb=settings.bucket_mb,
                 num_extra=NUM_EXTRA,
@@ -124,6 +123,17 @@ class Together:
         self._found: set[str] = set()
 
     def __enter__(self) -> "Together":
+        """Choose how to sum, where no checkpoint did; all ranks do so at the same time.
+
+        Raises:
+            ExchangeError: If a rank is gone or silent.
+        """
+        if self._chosen is not None:
+            self._chosen.choose()
+            if self.is_first:
+                tell(self._chosen.to_line())
+        # The first step's time begins here: what came before makes no rank late.
+        self._since = time.perf_counter()
         return self
 
     def __exit__(
@@ -139,10 +149,17 @@ class Together:
         """
         if error is None:
             self._tell()
-            if self.exchange is not None:
+            if self.exchange is not None and self._allreduce is not None:
                 self.exchange.close()
+                with self.exchange.waiting():
+                    self._allreduce.close()
         if self._watch is not None:
             self._watch.__exit__(kind, error, trace)
+
+    @property
+    def _chosen(self) -> ChosenAllReduce | None:
+        """The way to sum, where it is to be chosen."""
+        return self._allreduce if isinstance(self._allreduce, ChosenAllReduce) else None
 
     @property
     def lag(self) -> int:
@@ -159,15 +176,19 @@ class Together:
         num_samples = len(batch.field) * self.cluster.world.num_ranks
         return Whole(self._totals.start(batch.total_weight), num_samples)
 
-    def agree(self, step: int, *, stop: bool, time_is_up: bool) -> tuple[bool, bool]:
-        """What any rank wants, the same answer on all: to stop, and because its time is up.
+    def agree(self, step: int, *, stop: bool, clock: float) -> tuple[bool, float | None]:
+        """Whether any rank wants to stop, and what the first rank's clock says; the same on all.
 
         With several ranks it is the answer of the step before, so that nobody waits.
 
         Args:
             step: Steps done.
             stop: Whether this rank was asked to.
-            time_is_up: Whether it has trained as long as it may.
+            clock: How long the run has taken by this rank's clock. No two clocks are alike; ranks
+                that went by their own would learn at different rates, and end at different steps.
+
+        Returns:
+            The clock is None as long as there is no answer.
 
         Raises:
             ControlError: If a rank is lost.
@@ -175,21 +196,24 @@ class Together:
         """
         self._tell()
         if self._watch is None:
-            return stop, time_is_up
+            return stop, clock
         wish = Status.STOP if stop else Status.NONE
-        wish |= Status.TIME_IS_UP if time_is_up else Status.NONE
         is_due = step % self._check_interval == 0
         fingerprint = fingerprint_of(self._weights.values()) if is_due else None
         seconds, start = self._own_seconds(), time.perf_counter()
-        status, different = self._watch.agree(step, wish, seconds=seconds, fingerprint=fingerprint)
+        outcome = self._watch.agree(
+            step, wish, seconds=seconds, fingerprint=fingerprint, number=clock
+        )
         self._agreed_s += time.perf_counter() - start
-        if different is not None:
-            rank, number = different
+        if outcome is None:
+            return False, None
+        if outcome.different is not None:
+            rank, number = outcome.different
             raise ExchangeError(
                 f"weights must be the same on all ranks, got others on rank {rank} than on rank 0 "
                 f"in {list(self._weights)[number]} after step {step - 1}"
             )
-        return bool(status & Status.STOP), bool(status & Status.TIME_IS_UP)
+        return bool(outcome.status & Status.STOP), outcome.number
 
     def stragglers(self) -> list[dict[str, float]]:
         """Who was late over the last steps, and by how much; on the first rank.
@@ -227,13 +251,21 @@ class Together:
         self._totals.sum(tensors)
 
     def state_dict(self) -> dict[str, Any] | None:
-        """Gradients in flight, the same on all ranks."""
-        return None if self.exchange is None else self.exchange.state_dict()
+        """Gradients in flight, and how they are summed; the same on all ranks."""
+        if self.exchange is None:
+            return None
+        chosen = None if self._chosen is None else self._chosen.state_dict()
+        return self.exchange.state_dict() | {"allreduce": chosen}
 
     def load_state_dict(self, state: dict[str, Any] | None) -> None:
-        """Go on from a checkpoint, also one of another number of ranks."""
-        if self.exchange is not None and state is not None:
-            self.exchange.load_state_dict(state)
+        """Go on from a checkpoint, also one of another number of ranks; ahead of the context."""
+        if self.exchange is None or state is None:
+            return
+        self.exchange.load_state_dict(state)
+        # Checkpoints from before choices were kept have none.
+        chosen = state.get("allreduce")
+        if self._chosen is not None and chosen is not None:
+            self._chosen.load_state_dict(chosen)
 
     def _tell(self) -> None:
         """Let the first rank know of what is new here."""

@@ -2,13 +2,13 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from tests.parallel.made_ports import free_ports
 
 import exastorm
 from exastorm.parallel.allreduce import direct
@@ -44,16 +44,11 @@ UNEVEN, LARGE_WAYS = [0, 0, 1, 2], [{"kind": "leader"}, {"kind": "hierarchical"}
 LARGE = [16_661, 65_537, 300_007]
 """On 3 nodes: sent whole to each (67 kB, twice), in pieces (262 kB), in a ring (1.2 MB)."""
 
+LARGEST = [1_000_003, 10_000_019]
+"""Of primes no number of ranks or shares is a divisor; the largest makes 40 MB."""
+
 DIRECT = [1, 2, 1001, 24_999, 25_003, 50_021]
 """On 3 nodes 200 kB may be sent whole, 25,000 numbers to two others; 50,021 is no multiple of 3."""
-
-
-def free_ports(number):
-    servers = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    ports = [server.getsockname()[1] for server in servers]
-    for server in servers:
-        server.close()
-    return ports
 
 
 def run(jobs, limit_s):
@@ -83,8 +78,12 @@ def run(jobs, limit_s):
         for process in processes:
             process.kill()
             process.communicate()
-    for process, (_, errors) in zip(processes, outcomes, strict=True):
-        assert process.returncode == 0, errors
+    codes = [process.returncode for process in processes]
+    # Ranks that wait for one that failed fail after it: what each said is shown.
+    assert codes == [0] * num_ranks, "\n".join(
+        f"rank {rank}, code {code}: {errors}"
+        for rank, (code, (_, errors)) in enumerate(zip(codes, outcomes, strict=True))
+    )
     return [entry for output, _ in outcomes for entry in json.loads(output)]
 
 
@@ -113,6 +112,18 @@ def test_sums_of_integers_are_exact(sums, name, way):
 @pytest.mark.parametrize("way", [json.dumps(way) for way in LARGE_WAYS])
 def test_sums_of_every_size_are_exact(sums, way):
     assert [s[way] for s in sums if s["placement"] == UNEVEN] == [[]] * 4
+
+
+@pytest.mark.slow
+def test_sums_of_ten_million_numbers_are_exact():
+    ways = [{"kind": "flat"}, {"kind": "hierarchical"}]
+    jobs = [
+        {"do": "exact_sums", "placement": placement, "ways": ways, "sizes": LARGEST}
+        for placement in PLACEMENTS.values()
+    ]
+    found = run(jobs, limit_s=900)
+    assert len(found) == sum(len(placement) for placement in PLACEMENTS.values())
+    assert all(rank[json.dumps(way)] == [] for rank in found for way in ways)
 
 
 def test_direct_sums_are_exact_and_the_same_bits_everywhere(sums):

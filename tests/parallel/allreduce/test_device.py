@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from tests.parallel.made_gpu import SLEEP, needs_gpu, own_group, wait_until
+from tests.parallel.made_ports import free_ports
 from tests.parallel.made_ranks import run_ranks, values
 from torch import nn
 
@@ -47,14 +47,6 @@ HIERARCHICAL = {"kind": "hierarchical"}
 EXACT = [FLAT, HIERARCHICAL, {"kind": "hierarchical", "leaders_per_node": 2}, LEADER]
 ROUNDED = [way | {"wire": wire} for way in EXACT[:2] for wire in ("bfloat16", "float16")]
 AUTO = {"kind": "auto"}
-
-
-def free_ports(number):
-    servers = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    ports = [server.getsockname()[1] for server in servers]
-    for server in servers:
-        server.close()
-    return ports
 
 
 @pytest.fixture

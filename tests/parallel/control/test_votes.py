@@ -82,6 +82,8 @@ def test_votes_are_on_one_step_after_the_other_and_of_real_time():
     for seconds in (-1.0, math.nan, math.inf):
         with pytest.raises(ValueError, match="seconds must be finite and not negative"):
             rank.vote(4, seconds=seconds)
+    with pytest.raises(ValueError, match="number must be finite, got inf"):
+        rank.vote(4, number=math.inf)
 
 
 def test_only_the_last_outcomes_are_kept():

@@ -57,6 +57,136 @@ MVAPICH = {
 }
 MEET = {"MASTER_ADDR": "node1", "MASTER_PORT": "1234"}
 
+# What launchers really set (only what says who and where), as the last of three ranks saw it: the
+# second node's only one, where there are two.
+SEEN = {
+    # Open MPI 5.0.11, mpirun -n 3 on one machine with two cores.
+    "Open MPI": {
+        "OMPI_COMM_WORLD_LOCAL_RANK": "1",
+        "OMPI_COMM_WORLD_LOCAL_SIZE": "3",
+        "OMPI_COMM_WORLD_NODE_RANK": "1",
+        "OMPI_COMM_WORLD_RANK": "2",
+        "OMPI_COMM_WORLD_SIZE": "3",
+        "PMIX_HOSTNAME": "vm",
+        "PMIX_NAMESPACE": "prterun-vm-3226@1",
+        "PMIX_RANK": "2",
+    },
+    # MPICH 5.0.2, mpiexec -f hosts (n1:2, n2:1).
+    "MPICH": {
+        "MPI_LOCALNRANKS": "1",
+        "MPI_LOCALRANKID": "0",
+        "PMI_FD": "6",
+        "PMI_HOSTNAME": "n2",
+        "PMI_RANK": "2",
+        "PMI_SIZE": "3",
+    },
+    # Intel MPI 2021.19.0, mpirun -n 3 on one machine.
+    "Intel MPI": {
+        "I_MPI_HYDRA_UUID": "2a4b0000-ad8c-2ca9-f860-0600939bbf02",
+        "MPI_LOCALNRANKS": "3",
+        "MPI_LOCALRANKID": "2",
+        "PMI_FD": "11",
+        "PMI_RANK": "2",
+        "PMI_SIZE": "3",
+    },
+    # Slurm 22.05.8, srun -N 2 -n 3.
+    "Slurm": {
+        "SLURM_GTIDS": "2",
+        "SLURM_JOBID": "1",
+        "SLURM_JOB_ID": "1",
+        "SLURM_JOB_NODELIST": "n[1-2]",
+        "SLURM_LAUNCH_NODE_IPADDR": "127.0.0.1",
+        "SLURM_LOCALID": "0",
+        "SLURM_NNODES": "2",
+        "SLURM_NODEID": "1",
+        "SLURM_NODELIST": "n[1-2]",
+        "SLURM_NPROCS": "3",
+        "SLURM_NTASKS": "3",
+        "SLURM_PROCID": "2",
+        "SLURM_STEPID": "0",
+        "SLURM_STEP_ID": "0",
+        "SLURM_STEP_NODELIST": "n[1-2]",
+        "SLURM_STEP_NUM_NODES": "2",
+        "SLURM_STEP_NUM_TASKS": "3",
+        "SLURM_STEP_TASKS_PER_NODE": "2,1",
+        "SLURM_TASKS_PER_NODE": "2,1",
+    },
+}
+# Slurm 22.05.8, srun --mpi=pmi2 and --mpi=pmix (PMIx 4.2.2) add these.
+SLURM_PMI2 = {"PMI_FD": "13", "PMI_JOBID": "2.0", "PMI_RANK": "2", "PMI_SIZE": "3"}
+SLURM_PMIX = {"PMIX_HOSTNAME": "vm", "PMIX_NAMESPACE": "slurm.pmix.2.0", "PMIX_RANK": "2"}
+# Slurm 22.05.8, the daemon on the second of two nodes that mpirun or mpiexec starts through srun in a
+# job of four tasks: what its ranks see beside their own launcher's variables.
+DAEMON = {
+    "SLURM_JOB_ID": "1",
+    "SLURM_JOB_NODELIST": "n[1-2]",
+    "SLURM_LAUNCH_NODE_IPADDR": "127.0.0.1",
+    "SLURM_LOCALID": "0",
+    "SLURM_NTASKS": "2",
+    "SLURM_NTASKS_PER_NODE": "2",
+    "SLURM_PROCID": "1",
+    "SLURM_STEPID": "3",
+    "SLURM_STEP_ID": "3",
+    "SLURM_STEP_NODELIST": "n[1-2]",
+    "SLURM_STEP_NUM_NODES": "2",
+    "SLURM_STEP_NUM_TASKS": "2",
+    "SLURM_STEP_TASKS_PER_NODE": "1(x2)",
+}
+
+
+@pytest.mark.parametrize(
+    ("environ", "launcher", "local_rank", "address", "job"),
+    [
+        (SEEN["Open MPI"], "Open MPI", 1, "127.0.0.1", "prterun-vm-3226@1"),
+        (SEEN["MPICH"] | MEET, "MPICH or Intel MPI", 0, "node1", ""),
+        (
+            SEEN["Intel MPI"],
+            "MPICH or Intel MPI",
+            2,
+            "127.0.0.1",
+            "2a4b0000-ad8c-2ca9-f860-0600939bbf02",
+        ),
+        (SEEN["Slurm"], "Slurm", 0, "n1", "1.0"),
+        (SEEN["Slurm"] | SLURM_PMI2, "Slurm", 0, "n1", "1.0"),
+        (SEEN["Slurm"] | SLURM_PMIX, "Slurm", 0, "n1", "1.0"),
+        (SEEN["Open MPI"] | DAEMON, "Open MPI", 1, "127.0.0.1", "prterun-vm-3226@1"),
+        (SEEN["MPICH"] | DAEMON | MEET, "MPICH or Intel MPI", 0, "node1", ""),
+    ],
+)
+def test_what_real_launchers_set(environ, launcher, local_rank, address, job):
+    launch = read_launch(environ)
+    assert (launch.launcher, launch.rank, launch.num_ranks) == (launcher, 2, 3)
+    assert (launch.local_rank, launch.address, launch.job) == (local_rank, address, job)
+
+
+@pytest.mark.parametrize("name", ["Open MPI", "MPICH", "Intel MPI"])
+def test_a_rank_whose_number_is_that_of_its_daemon_is_still_of_mpi(name):
+    # Two ranks, two daemons of srun: other ranks of the same run can have other numbers than theirs,
+    # and all must look for one meeting point.
+    ranks = {
+        k: "2" if k.endswith("SIZE") else "1" for k in SEEN[name] if k.endswith(("_RANK", "SIZE"))
+    }
+    local = {"MPI_LOCALNRANKS": "1", "MPI_LOCALRANKID": "0"} if name != "Open MPI" else {}
+    launch = read_launch(SEEN[name] | ranks | local | DAEMON | MEET)
+    assert launch.launcher != "Slurm"
+    assert (launch.rank, launch.num_ranks) == (1, 2)
+
+
+def test_two_launches_of_intel_mpi_on_one_machine_choose_two_ports():
+    other = {"I_MPI_HYDRA_UUID": "4b6f0000-1c11-9d2f-fa60-0600939bbf02"}
+    ports = [read_launch(SEEN["Intel MPI"] | more).port for more in ({}, other)]
+    assert ports[0] != ports[1]
+
+
+def test_tasks_that_the_user_has_dealt_out_must_be_told_where_to_meet():
+    # Slurm 22.05.8, SLURM_HOSTFILE of "n2", "n1" and srun --distribution=arbitrary: task 0 runs on n2.
+    dealt = SEEN["Slurm"] | {"SLURM_DISTRIBUTION": "arbitrary"}
+    with pytest.raises(InputError, match="MASTER_ADDR must be set to the host of task 0"):
+        read_launch(dealt)
+    assert read_launch(dealt | {"MASTER_ADDR": "n2"}).address == "n2"
+    assert read_launch(dealt | {"SLURM_STEP_NUM_NODES": "1"}).address == "127.0.0.1"
+    assert read_launch(dealt | {"SLURM_DISTRIBUTION": "cyclic"}).address == "n1"
+
 
 @pytest.mark.parametrize(
     ("environ", "launcher"),

@@ -6,6 +6,8 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+from tests.parallel.made_ports import free_ports
+
 from exastorm.errors import InputError
 from exastorm.parallel.launch import meeting
 from exastorm.parallel.launch.cards import Card
@@ -16,13 +18,8 @@ from exastorm.parallel.world import World
 PATIENT_S = 60.0
 
 
-def free_port():
-    with socket.create_server(("", 0)) as server:
-        return server.getsockname()[1]
-
-
 def launches(num_ranks, **changes):
-    port = free_port()
+    port = free_ports(1)[0]
     return [
         Launch(launcher="test", rank=rank, num_ranks=num_ranks, port=port, **changes)
         for rank in range(num_ranks)
@@ -151,7 +148,7 @@ def test_many_missing_ranks_make_a_short_line():
 
 def test_a_kept_store_forgets_earlier_starts():
     # The launcher keeps one store; the ranks of an earlier start have left their cards in it.
-    port = free_port()
+    port = free_ports(1)[0]
     keeper, _ = open_store(Launch(rank=0, num_ranks=1, port=port), PATIENT_S)
     for restart, hosts in ((0, "aab"), (1, "ab")):
         ranks = [
@@ -167,7 +164,7 @@ def test_a_kept_store_forgets_earlier_starts():
 
 
 def test_runs_at_one_store_do_not_mix():
-    port = free_port()
+    port = free_ports(1)[0]
     keeper, _ = open_store(Launch(rank=0, num_ranks=1, port=port), PATIENT_S)
     ranks = [
         Launch(rank=r, num_ranks=2, port=port, keeps_store=True, job=job)

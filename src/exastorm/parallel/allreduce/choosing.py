@@ -4,12 +4,17 @@ Small buffers wait for messages, large ones for the wire, and which way is faste
 nodes, ranks, placement and network. So each way is tried on a few sizes, all ranks agree on their
 mean times, and from then on a buffer goes the way that was fastest for the largest size tried that
 is not larger than it.
+
+Each way adds in an order of its own, so from three ranks on it rounds otherwise. A run that goes on
+from a checkpoint therefore keeps to the choice that it holds.
 """
 
 import statistics
 import time
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +23,7 @@ from exastorm.parallel.allreduce.device import DeviceAllReduce, DeviceKind
 from exastorm.parallel.allreduce.family import AllReduce, AllReduceSettings, Pending
 from exastorm.parallel.allreduce.flat import FlatAllReduce
 from exastorm.parallel.allreduce.hierarchical import HierarchicalAllReduce
+from exastorm.parallel.allreduce.node_meeting import UnsharedError
 from exastorm.parallel.allreduce.stages import Failure
 from exastorm.parallel.cluster import Cluster
 from exastorm.parallel.streams import SideStream, synchronize
@@ -42,7 +48,8 @@ def make_allreduce(
         name: What tells this from others of the same run.
 
     Raises:
-        ExchangeError: If ranks can't reach one another.
+        ExchangeError: If ranks can't reach one another, or kind is hierarchical or leader and the
+            ranks of a node share no memory.
     """
     if cluster.world.num_ranks == 1:
         return AloneAllReduce()
@@ -57,8 +64,13 @@ def make_allreduce(
 
     if settings.kind != "auto":
         return make(settings.kind)
-    ways = {kind: make(kind) for kind in ("flat", "hierarchical", "leader")}
-    return ChosenAllReduce(ways, cluster.device)
+    ways, note = {"flat": make("flat")}, ""
+    try:
+        ways |= {kind: make(kind) for kind in leaders}
+    except UnsharedError as error:
+        # The same on all ranks.
+        note = f"; in two levels not at all: {error}"
+    return ChosenAllReduce(ways, cluster, settings, note)
 
 
 def make_device_allreduce(cluster: Cluster, settings: AllReduceSettings) -> AllReduce:
@@ -79,7 +91,7 @@ def make_device_allreduce(cluster: Cluster, settings: AllReduceSettings) -> AllR
     # With one node, or one rank a node, there is but one level.
     if 1 < world.num_nodes < world.num_ranks:
         ways["hierarchical"] = make("hierarchical")
-    return ChosenAllReduce(ways, cluster.device)
+    return ChosenAllReduce(ways, cluster, settings)
 
 
 def num_leaders(world: World, settings: AllReduceSettings) -> int:
@@ -103,33 +115,53 @@ class ChosenAllReduce(AllReduce):
     """Sums each buffer in the way that was fastest for its size.
 
     Attributes:
-        times_ms: Time of each way (by name) and size tried, milliseconds, summed over ranks.
-        choice: Name of the way by smallest buffer (bytes) that goes it.
+        choice: Name of the way by smallest buffer (bytes) that goes it; empty before `choose`.
     """
 
-    def __init__(self, ways: Mapping[str, AllReduce], device: torch.device) -> None:
-        """Try all ways; all ranks do so at the same time.
+    def __init__(
+        self,
+        ways: Mapping[str, AllReduce],
+        cluster: Cluster,
+        settings: AllReduceSettings,
+        note: str = "",
+    ) -> None:
+        """Take the ways, of which none is tried yet.
 
         Args:
             ways: By name, in the same order on all ranks.
-            device: Where buffers are.
+            cluster: All ranks.
+            settings: By which the ways were made.
+            note: Ends the line about the choice.
         """
-        self._ways = dict(ways)
+        self._ways, self._note = dict(ways), note
+        self._device = cluster.device
+        self._made_for = {
+            "placement": list(cluster.world.placement),
+            "device": cluster.device.type,
+            "settings": asdict(settings),
+        }
+        self._is_recalled = False
+        self.choice: dict[int, str] = {}
+
+    def choose(self) -> None:
+        """Try all ways, unless the choice is made; all ranks do so at the same time.
+
+        Raises:
+            ExchangeError: If a rank is gone or silent.
+        """
+        if self.choice:
+            return
         names = list(self._ways)
-        times = [[_median_ms(self._ways[n], kb, device) for kb in SIZES_KB] for n in names]
-        measured = torch.tensor(times, device=device)
-        self._agree(measured)
+        times = [[median_ms(self._ways[n], kb, self._device) for kb in SIZES_KB] for n in names]
+        measured = torch.tensor(times, device=self._device)
+        # All ranks have the sum of all ranks' times, the same bits everywhere.
+        self._ways[names[0]].sum(measured.view(-1))
         fastest = measured.argmin(dim=0).tolist()
-        self.times_ms = {
-            name: dict(zip(SIZES_KB, row, strict=True))
-            for name, row in zip(names, measured.tolist(), strict=True)
-        }
-        self.choice: dict[int, str] = {
-            1000 * kb: names[i] for kb, i in zip(SIZES_KB, fastest, strict=True)
-        }
+        self.choice = {1000 * kb: names[i] for kb, i in zip(SIZES_KB, fastest, strict=True)}
 
     def start(self, buffer: Tensor) -> Pending:
-        """Begin to sum a buffer."""
+        """Begin to sum a buffer; before the first one the choice is made."""
+        self.choose()
         return self._ways[self.way_of(4 * len(buffer))].start(buffer)
 
     def way_of(self, num_bytes: int) -> str:
@@ -140,20 +172,32 @@ class ChosenAllReduce(AllReduce):
     def to_line(self) -> str:
         """What was chosen, in words."""
         parts = [f"from {size / 1e6:g} MB {name}" for size, name in self.choice.items()]
-        return f"all-reduce: {', '.join(parts)}"
+        since = ", as before the restart" if self._is_recalled else ""
+        return f"all-reduce: {', '.join(parts)}{since}{self._note}"
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was chosen, and for which ranks and settings; the same on all ranks."""
+        return {**self._made_for, "choice": dict(self.choice)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Keep to an earlier choice; all ranks load the same one.
+
+        One that was made for another placement, other devices or settings, or among other ways and
+        sizes, says nothing about these: then all stays as it is.
+        """
+        choice: dict[int, str] = state["choice"]
+        is_alike = all(state.get(name) == value for name, value in self._made_for.items())
+        is_known = set(choice.values()) <= self._ways.keys()
+        if is_alike and is_known and choice.keys() == {1000 * kb for kb in SIZES_KB}:
+            self.choice, self._is_recalled = dict(choice), True
 
     def close(self) -> None:
         """Close all ways."""
         for way in self._ways.values():
             way.close()
 
-    def _agree(self, measured: Tensor) -> None:
-        """Let all ranks have the mean of all ranks' times, the same bits everywhere."""
-        flat = measured.view(-1)
-        next(iter(self._ways.values())).sum(flat)
 
-
-def _median_ms(way: AllReduce, kilobytes: int, device: torch.device) -> float:
+def median_ms(way: AllReduce, kilobytes: int, device: torch.device) -> float:
     """Median time of a sum, milliseconds."""
     buffer = torch.zeros(1000 * kilobytes // 4, device=device)
     times = []

@@ -23,6 +23,7 @@ from exastorm.parallel.allreduce.node_signals import NodeSignals
 from exastorm.parallel.allreduce.stages import Stages
 from exastorm.parallel.allreduce.wire import CrossSum
 from exastorm.parallel.cluster import Cluster
+from exastorm.parallel.errors import ExchangeError
 
 KINDS = ("filled", "summed", "taken")
 """What ranks of a node tell each other: my part of a chunk is there, its sum is, I have it."""
@@ -61,24 +62,30 @@ class HierarchicalAllReduce(AllReduce):
             timeout_s: Longest wait for another rank of the node.
 
         Raises:
-            ExchangeError: If the ranks of a node share no memory.
+            UnsharedError: If the ranks of a node share no memory; on all ranks.
+            ExchangeError: If a rank is gone or silent.
         """
         world = cluster.world
         mates = world.ranks_of(world.node)
         self._num_mates, self._index = len(mates), world.rank_of_node
         self._num_leaders = num_leaders
         self._leaders = sorted({j % self._num_mates for j in range(num_leaders)})
-        chunk_size = max(1, int(settings.chunk_mb * 1e6 / FLOAT_BYTES))
-        meeting = NodeMeeting(cluster.store, world, name, timeout_s)
-        self._memory = NodeMemory(
-            meeting.name,
-            self._num_mates,
-            self._index,
-            meeting.meet,
-            chunk_size=chunk_size,
-            num_slots=NUM_SLOTS,
-        )
-        self._signals = NodeSignals(meeting.name, mates, self._index, KINDS, timeout_s)
+        meeting = NodeMeeting(cluster.store, world, cluster.unique(name), timeout_s)
+        problem: ExchangeError | None = None
+        try:
+            self._memory = NodeMemory(
+                meeting.name,
+                self._num_mates,
+                self._index,
+                meeting.meet,
+                chunk_size=max(1, int(settings.chunk_mb * 1e6 / FLOAT_BYTES)),
+                num_slots=NUM_SLOTS,
+            )
+            self._signals = NodeSignals(meeting.name, mates, self._index, KINDS, timeout_s)
+        except ExchangeError as error:
+            problem = error
+        # Before groups are made, for which ranks of other nodes would wait in vain.
+        meeting.agree(problem)
         self._cross = self._cross_sums(cluster, settings.wire)
         self._number = 0
         self._stages: Stages[Chunk] = Stages(
@@ -98,9 +105,18 @@ class HierarchicalAllReduce(AllReduce):
         return pending
 
     def close(self) -> None:
-        """Finish what is under way; close streams."""
+        """Finish what is under way; close streams once no rank of the node speaks any more.
+
+        Raises:
+            ExchangeError: If one of them is gone before it has the last sum.
+        """
         self._stages.close()
-        self._signals.close()
+        try:
+            if self._stages.failure.error is None:
+                # The last that a rank says is that it has a sum; it finds no one gone meanwhile.
+                self._signals.wait("taken", range(self._num_mates), self._number - 1)
+        finally:
+            self._signals.close()
 
     def _cross_sums(self, cluster: Cluster, wire: Wire) -> dict[int, CrossSum]:
         """For each share that this rank leads, the sum over its leaders on all nodes."""

@@ -55,18 +55,30 @@ class NodeMemory:
         self._num_columns = num_ranks + 1
         num_bytes = FLOAT_BYTES * chunk_size * num_slots * self._num_columns
         path = SHARED_FOLDER / f"exastorm-{name}"
+        problem: Exception | None = None
         try:
-            if index == 0:
-                _make(path, num_bytes)
+            try:
+                if index == 0:
+                    _make(path, num_bytes)
+            except OSError as error:
+                problem = error
+            # All come to both meetings, also those for whom it is over: others would wait.
             meet()
-            with path.open("r+b") as file:
-                self._map = mmap.mmap(file.fileno(), num_bytes)
-        except OSError as error:
-            raise ExchangeError(f"ranks of a node share no memory: {error}") from error
+            try:
+                with path.open("r+b") as file:
+                    self._map = mmap.mmap(file.fileno(), num_bytes)
+            except (OSError, ValueError) as error:
+                # mmap's word for a file that is too short is a ValueError.
+                problem = problem or error
+            meet()
         finally:
-            meet()
             if index == 0:
                 path.unlink(missing_ok=True)
+        if problem is not None:
+            raise ExchangeError(
+                f"ranks of a node must share {num_bytes / 1e6:.0f} MB in {SHARED_FOLDER} (or "
+                f"exchange.allreduce.chunk_mb be smaller, or its kind flat), got: {problem}"
+            )
         numbers = torch.frombuffer(self._map, dtype=torch.float32)
         self._slots = numbers.view(num_slots, self._num_columns, chunk_size)
 

@@ -131,11 +131,16 @@ class Member:
             self.readiness.finish(step)
 
     def vote(
-        self, step: int, bits: int = 0, seconds: float = 0.0, fingerprint: Fingerprint | None = None
+        self,
+        step: int,
+        bits: int = 0,
+        seconds: float = 0.0,
+        fingerprint: Fingerprint | None = None,
+        number: float = 0.0,
     ) -> None:
         """Vote on a step; ValueError for a step out of order."""
         if self.failure is None:
-            self.votes.vote(step, bits, seconds, fingerprint)
+            self.votes.vote(step, bits, seconds, fingerprint, number)
 
     def leave(self) -> None:
         """This rank has nothing more to say."""

@@ -22,8 +22,6 @@ class Status(IntFlag):
     """Apply nothing: a gradient is not finite."""
     ERROR = 8
     """A rank cannot go on."""
-    TIME_IS_UP = 16
-    """The time that the run was given is over."""
 
 
 class Difference(NamedTuple):
@@ -90,6 +88,8 @@ class Tally(NamedTuple):
     """That of the subtree's first rank."""
     different: tuple[int, int] | None
     """First rank of the subtree that is unlike its first, and first position in which it is."""
+    number: float = 0.0
+    """That of the subtree's first rank."""
 
 
 class Waiting(NamedTuple):
@@ -141,6 +141,8 @@ class Outcome(NamedTuple):
     """(seconds, rank), slowest first."""
     different: Difference | None
     """The first rank whose fingerprint is unlike rank 0's, None if all are equal."""
+    number: float = 0.0
+    """Rank 0's, for all to go by."""
 
     @property
     def status(self) -> Status:

@@ -129,6 +129,7 @@ class ControlPlane:
         *,
         seconds: float = 0.0,
         fingerprint: Fingerprint | None = None,
+        number: float = 0.0,
     ) -> None:
         """Say how this step went here; every rank does so once a step.
 
@@ -137,12 +138,13 @@ class ControlPlane:
             status: What this rank wants.
             seconds: How long it took to be ready, without what it waited for others.
             fingerprint: Of its weights: one hash, or one for each tensor to find which one differs.
+            number: That of rank 0 all are told.
 
         Raises:
-            ValueError: A step out of order, or seconds that are no time.
+            ValueError: A step out of order, seconds that are no time, or a number that is none.
             ControlError: The run has to end.
         """
-        self._do(lambda: self._member.vote(step, int(status), seconds, fingerprint))
+        self._do(lambda: self._member.vote(step, int(status), seconds, fingerprint, number))
 
     def outcome(self, step: int) -> Outcome:
         """What all ranks voted on a step together, the same everywhere; waits for it.

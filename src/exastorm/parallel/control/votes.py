@@ -2,7 +2,8 @@
 
 A member waits for the votes of all its children's subtrees, adds its own and passes one tally up;
 what the root has then comes down. Bits are OR-ed. Of the seconds the slowest few are kept, with
-count, sum and sum of squares for mean and spread. Fingerprints (of the weights, say) are compared
+count, sum and sum of squares for mean and spread. Of a number rank 0's reaches all, where ranks that
+went by their own (what their clocks say, say) would part. Fingerprints (of the weights, say) are compared
 on the way: a subtree is a range of ranks that begins at its root, so the first rank unlike rank 0
 is found from each subtree's first fingerprint and its first rank unlike that one.
 """
@@ -51,11 +52,14 @@ class Votes:
         self._num_awaiting = 0
         self._polls: dict[int, Poll] = {}
 
-    def vote(self, step: int, bits: int, seconds: float, fingerprint: Fingerprint | None) -> None:
+    def vote(
+        self, step: int, bits: int, seconds: float, fingerprint: Fingerprint | None, number: float
+    ) -> None:
         """This rank votes.
 
         Raises:
-            ValueError: It has voted on this step or a later one, or seconds are no time.
+            ValueError: It has voted on this step or a later one, seconds are no time, or the number
+                is none.
         """
         if step < 0 or (self.last_voted is not None and step <= self.last_voted):
             raise ValueError(
@@ -64,14 +68,16 @@ class Votes:
             )
         if not (seconds >= 0 and math.isfinite(seconds)):
             raise ValueError(f"seconds must be finite and not negative, got {seconds}")
+        if not math.isfinite(number):
+            raise ValueError(f"number must be finite, got {number}")
         self.last_voted = step
-        self._vote(step, bits, seconds, fingerprint)
+        self._vote(step, bits, seconds, fingerprint, number)
 
     def leave(self) -> None:
         """This rank has nothing more to say; the outcome comes when no rank has."""
         if not self.has_left:
             self.has_left = True
-            self._vote(LEAVE, 0, 0.0, None)
+            self._vote(LEAVE, 0, 0.0, None, 0.0)
 
     def await_others(self) -> None:
         """This rank waits for others, elsewhere, before it can vote again."""
@@ -135,9 +141,11 @@ class Votes:
         """On which this rank votes next, or any before that; the same on ranks in step."""
         return 0 if self.last_voted is None else self.last_voted + 1
 
-    def _vote(self, step: int, bits: int, seconds: float, fingerprint: Fingerprint | None) -> None:
+    def _vote(
+        self, step: int, bits: int, seconds: float, fingerprint: Fingerprint | None, number: float
+    ) -> None:
         slowest = ((seconds, self.seat.rank),)
-        tally = Tally(step, bits, 1, seconds, seconds**2, slowest, fingerprint, None)
+        tally = Tally(step, bits, 1, seconds, seconds**2, slowest, fingerprint, None, number)
         self._add(self.seat.rank, tally)
 
     def _add(self, rank: int, tally: Tally) -> None:
@@ -179,6 +187,7 @@ def merge(ranks: Sequence[int], tallies: Sequence[Tally], num_slowest: int) -> T
         tuple(slowest[:num_slowest]),
         tallies[0].fingerprint,
         _first_different(ranks, tallies),
+        tallies[0].number,
     )
 
 
@@ -195,6 +204,7 @@ def conclude(tally: Tally) -> Outcome:
         math.sqrt(variance_s2),
         tally.slowest,
         different,
+        tally.number,
     )
 
 

@@ -72,12 +72,14 @@ MPI = (
     ),
     Dialect(
         # MPICH's Hydra and Intel MPI (Developer Reference, "Environment Variables Not Propagated by
-        # Hydra": it sets them itself); PMI_LOCAL_* come from HPE Cray's PALS (mpiexec).
+        # Hydra": it sets them itself), whose launches only Intel MPI tells apart; PMI_LOCAL_* come
+        # from HPE Cray's PALS (mpiexec).
         launcher="MPICH or Intel MPI",
         rank=("PMI_RANK",),
         size=("PMI_SIZE",),
         local_rank=("MPI_LOCALRANKID", "PMI_LOCAL_RANK"),
         local_size=("MPI_LOCALNRANKS", "PMI_LOCAL_SIZE"),
+        job=("I_MPI_HYDRA_UUID",),
     ),
 )
 PMIX = Dialect(
@@ -99,7 +101,10 @@ def find_dialect(environ: Mapping[str, str]) -> Dialect | None:
     for dialect in MPI:
         if first_set(environ, dialect.rank + dialect.size):
             # Slurm's own PMI plugin (srun --mpi=pmi2) sets the same numbers, and Slurm knows more.
-            return slurm if slurm and _same_ranks(environ, dialect, slurm) else dialect
+            # It sets no local rank, but all others do: also where srun started their daemons, one
+            # of which may have the rank that a process under it has.
+            own = slurm and not first_set(environ, dialect.local_rank)
+            return slurm if own and _same_ranks(environ, dialect, SLURM) else dialect
     has_pmix = bool(environ.get("PMIX_RANK"))
     if slurm:
         # So does srun --mpi=pmix; a size that is another's tells of daemons that srun started.

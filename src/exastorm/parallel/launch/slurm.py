@@ -30,17 +30,22 @@ def slurm_job(environ: Mapping[str, str]) -> str:
 
 
 def first_host(environ: Mapping[str, str], loopback: str) -> str:
-    """The host of task 0: the first of the step's nodes, on which srun(1) starts it by default.
+    """The host of task 0: the first of the step's nodes, unless the user dealt tasks out otherwise.
 
     Args:
         environ: The environment.
         loopback: What to return where the step has one node, whose name need not be known then.
 
     Raises:
-        InputError: If Slurm has told no nodes.
+        InputError: If Slurm has told no nodes, or told them in another order than that of tasks.
     """
     if environ.get("SLURM_STEP_NUM_NODES") == "1":
         return loopback
+    # srun(1), --distribution: all others start with the first node; lists of nodes are sorted.
+    if environ.get("SLURM_DISTRIBUTION") == "arbitrary":
+        raise InputError(
+            "MASTER_ADDR must be set to the host of task 0, as SLURM_DISTRIBUTION is arbitrary"
+        )
     name = next((name for name in _NODE_LISTS if environ.get(name)), None)
     if name is not None:
         return first_of(environ[name], name)

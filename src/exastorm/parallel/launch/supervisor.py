@@ -82,6 +82,32 @@ class Ending:
         return f"rank {self.rank} ended with code {self.code}"
 
 
+def variables_of(rank: int, num_ranks: int, port: int, run_id: str, attempt: int) -> dict[str, str]:
+    """What a rank finds in its environment.
+
+    Those are torchrun's variables, "Environment Variables" in PyTorch's documentation of it.
+
+    Args:
+        rank: Which.
+        num_ranks: All of them, on this machine.
+        port: Where the supervisor keeps the store.
+        run_id: Tells this run from others.
+        attempt: How often ranks were started before.
+    """
+    return {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(num_ranks),
+        "LOCAL_WORLD_SIZE": str(num_ranks),
+        "GROUP_RANK": "0",
+        "MASTER_ADDR": LOOPBACK,
+        "MASTER_PORT": str(port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "TORCHELASTIC_RESTART_COUNT": str(attempt),
+        "TORCHELASTIC_RUN_ID": run_id,
+    }
+
+
 class Supervisor:
     """Starts ranks, watches them, and starts them again."""
 
@@ -128,23 +154,12 @@ class Supervisor:
         """Start all ranks."""
         num_ranks = self._settings.num_ranks
         command = list(self._command(attempt))
-        # torchrun's variables, "Environment Variables" in PyTorch's documentation of it.
-        shared = {
-            "WORLD_SIZE": str(num_ranks),
-            "LOCAL_WORLD_SIZE": str(num_ranks),
-            "GROUP_RANK": "0",
-            "MASTER_ADDR": LOOPBACK,
-            "MASTER_PORT": str(self._store.port),
-            "TORCHELASTIC_USE_AGENT_STORE": "True",
-            "TORCHELASTIC_RESTART_COUNT": str(attempt),
-            "TORCHELASTIC_RUN_ID": self._run_id,
-        }
         threads = max(1, len(os.sched_getaffinity(0)) // num_ranks)
-        shared.setdefault("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", str(threads)))
+        shared = {"OMP_NUM_THREADS": str(threads)} | os.environ
         self._ranks = [
             subprocess.Popen(
                 command,
-                env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+                env=shared | variables_of(rank, num_ranks, self._store.port, self._run_id, attempt),
                 # Ctrl-C reaches them through here, once.
                 start_new_session=True,
             )
