@@ -84,11 +84,12 @@ class Totals:
 
     def left(self) -> list[str]:
         """What ranks have left since this was asked last, in order; rank 0 alone may ask."""
-        store, heard = self._cluster.store, self._num_heard
-        place = f"{self._name}/left"
-        self._num_heard = store.add(place, 0)
-        keys = [f"{place}/{number}" for number in range(heard + 1, self._num_heard + 1)]
-        return [text.decode() for text in store.multi_get(keys)] if keys else []
+        store, place, texts = self._cluster.store, f"{self._name}/left", []
+        # A rank that has just drawn a number may be about to write, or be gone.
+        while store.check([key := f"{place}/{self._num_heard + 1}"]):
+            texts.append(store.get(key).decode())
+            self._num_heard += 1
+        return texts
 
     def share_from_first(self, tensors: Sequence[Tensor]) -> None:
         """Give all ranks what rank 0 has."""

@@ -18,7 +18,7 @@ from exastorm.parallel.allreduce.family import AllReduceSettings
 from exastorm.parallel.cluster import ClusterSettings, connect
 from exastorm.parallel.launch.launchers import Launch
 
-TIMEOUT_S = 120.0
+TIMEOUT_S = 300.0
 
 
 def connected(placement, rank, port):

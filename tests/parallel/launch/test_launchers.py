@@ -71,11 +71,11 @@ SEEN = {
         "PMIX_NAMESPACE": "prterun-vm-3226@1",
         "PMIX_RANK": "2",
     },
-    # MPICH 5.0.2, mpiexec -f hosts (n1:2, n2:1).
+    # MPICH 5.0.2, mpiexec -n 3 in a job of Slurm on two nodes.
     "MPICH": {
         "MPI_LOCALNRANKS": "1",
         "MPI_LOCALRANKID": "0",
-        "PMI_FD": "6",
+        "PMI_FD": "5",
         "PMI_HOSTNAME": "n2",
         "PMI_RANK": "2",
         "PMI_SIZE": "3",
@@ -115,8 +115,8 @@ SEEN = {
 # Slurm 22.05.8, srun --mpi=pmi2 and --mpi=pmix (PMIx 4.2.2) add these.
 SLURM_PMI2 = {"PMI_FD": "13", "PMI_JOBID": "2.0", "PMI_RANK": "2", "PMI_SIZE": "3"}
 SLURM_PMIX = {"PMIX_HOSTNAME": "vm", "PMIX_NAMESPACE": "slurm.pmix.2.0", "PMIX_RANK": "2"}
-# Slurm 22.05.8, the daemon on the second of two nodes that mpirun or mpiexec starts through srun in a
-# job of four tasks: what its ranks see beside their own launcher's variables.
+# Slurm 22.05.8, the daemon on the second of two nodes that mpirun or mpiexec starts by srun: what
+# its ranks see beside their own launcher's variables.
 DAEMON = {
     "SLURM_JOB_ID": "1",
     "SLURM_JOB_NODELIST": "n[1-2]",
@@ -159,17 +159,23 @@ def test_what_real_launchers_set(environ, launcher, local_rank, address, job):
     assert (launch.local_rank, launch.address, launch.job) == (local_rank, address, job)
 
 
-@pytest.mark.parametrize("name", ["Open MPI", "MPICH", "Intel MPI"])
-def test_a_rank_whose_number_is_that_of_its_daemon_is_still_of_mpi(name):
-    # Two ranks, two daemons of srun: other ranks of the same run can have other numbers than theirs,
-    # and all must look for one meeting point.
-    ranks = {
-        k: "2" if k.endswith("SIZE") else "1" for k in SEEN[name] if k.endswith(("_RANK", "SIZE"))
-    }
-    local = {"MPI_LOCALNRANKS": "1", "MPI_LOCALRANKID": "0"} if name != "Open MPI" else {}
-    launch = read_launch(SEEN[name] | ranks | local | DAEMON | MEET)
-    assert launch.launcher != "Slurm"
-    assert (launch.rank, launch.num_ranks) == (1, 2)
+def test_ranks_of_mpi_whose_numbers_are_also_those_of_their_daemons():
+    # Open MPI 5.0.11, mpirun -n 2 in a job of Slurm 22.05.8 on two nodes: both ranks run under the
+    # first of two daemons, and one has its number. Both must look for the same meeting point.
+    both = SEEN["Open MPI"] | DAEMON | {"SLURM_PROCID": "0"}
+    both |= {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_LOCAL_SIZE": "2"}
+    launches = [
+        read_launch(
+            both | dict.fromkeys(("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK"), rank)
+        )
+        for rank in ("0", "1")
+    ]
+    assert [launch.rank for launch in launches] == [0, 1]
+    assert {(launch.launcher, launch.address) for launch in launches} == {("Open MPI", "127.0.0.1")}
+    assert launches[0].port == launches[1].port
+    # MPICH 5.0.2, mpiexec -n 2 -ppn 1 there.
+    mpich = SEEN["MPICH"] | DAEMON | MEET | {"PMI_RANK": "1", "PMI_SIZE": "2"}
+    assert read_launch(mpich).launcher == "MPICH or Intel MPI"
 
 
 def test_two_launches_of_intel_mpi_on_one_machine_choose_two_ports():
@@ -179,7 +185,7 @@ def test_two_launches_of_intel_mpi_on_one_machine_choose_two_ports():
 
 
 def test_tasks_that_the_user_has_dealt_out_must_be_told_where_to_meet():
-    # Slurm 22.05.8, SLURM_HOSTFILE of "n2", "n1" and srun --distribution=arbitrary: task 0 runs on n2.
+    # Slurm 22.05.8, srun --distribution=arbitrary with a SLURM_HOSTFILE of n2, n1: task 0 is on n2.
     dealt = SEEN["Slurm"] | {"SLURM_DISTRIBUTION": "arbitrary"}
     with pytest.raises(InputError, match="MASTER_ADDR must be set to the host of task 0"):
         read_launch(dealt)

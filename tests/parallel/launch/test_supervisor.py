@@ -198,3 +198,45 @@ time.sleep(60)
 def test_settings_that_make_no_sense_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         SupervisorSettings(**change)
+
+
+def test_a_signal_while_ranks_are_started_reaches_them_too(capfd):
+    def command(attempt):
+        # None is there yet.
+        os.kill(os.getpid(), signal.SIGTERM)
+        return [sys.executable, "-c", "import time; time.sleep(600)"]
+
+    settings = SupervisorSettings(num_ranks=2, max_restarts=3, **QUICK)
+    assert Supervisor(command, settings).run() == 1
+    assert "not started again, since a signal asked to stop" in capfd.readouterr().err
+
+
+def test_what_a_deaf_rank_has_started_ends_with_it(tmp_path):
+    # Rank 1 fails; rank 0 neither heeds a signal nor lets its child know.
+    program = """
+import os, pathlib, signal, subprocess, sys, time
+folder = pathlib.Path(sys.argv[1])
+if os.environ["RANK"] == "1":
+    while not (folder / "child").exists():
+        time.sleep(0.02)
+    sys.exit(1)
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = subprocess.Popen(["sleep", "600"])
+(folder / "new").write_text(str(child.pid))
+(folder / "new").rename(folder / "child")
+time.sleep(600)
+"""
+    assert supervise(program, tmp_path, num_ranks=2, max_restarts=0) == 1
+    child = Path("/proc") / (tmp_path / "child").read_text()
+    deadline = time.monotonic() + 10.0
+    while _runs(child) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not _runs(child)
+
+
+def _runs(process):
+    """Whether a process is there, and more than the note of its end that nobody has read."""
+    try:
+        return (process / "stat").read_text().rpartition(") ")[2][0] != "Z"
+    except OSError:
+        return False

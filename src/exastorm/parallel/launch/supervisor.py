@@ -126,7 +126,7 @@ class Supervisor:
         )
         self._run_id = secrets.token_hex(8)
         self._ranks: list[subprocess.Popen[bytes]] = []
-        self._asked_to_stop = False
+        self._asked_by: int | None = None
 
     def run(self) -> int:
         """Run until all ranks are done; returns the exit code of the whole.
@@ -142,7 +142,7 @@ class Supervisor:
                 if ending is None or ending.code == USAGE_ERROR:
                     return 0 if ending is None else USAGE_ERROR
                 self._tell(ending, attempt)
-                if self._asked_to_stop:
+                if self._asked_by is not None:
                     return 1
             return 1
         finally:
@@ -156,15 +156,14 @@ class Supervisor:
         command = list(self._command(attempt))
         threads = max(1, len(os.sched_getaffinity(0)) // num_ranks)
         shared = {"OMP_NUM_THREADS": str(threads)} | os.environ
-        self._ranks = [
-            subprocess.Popen(
-                command,
-                env=shared | variables_of(rank, num_ranks, self._store.port, self._run_id, attempt),
-                # Ctrl-C reaches them through here, once.
-                start_new_session=True,
-            )
-            for rank in range(num_ranks)
-        ]
+        self._ranks = []
+        for rank in range(num_ranks):
+            own = variables_of(rank, num_ranks, self._store.port, self._run_id, attempt)
+            # Ctrl-C reaches them through here, once.
+            self._ranks.append(subprocess.Popen(command, env=shared | own, start_new_session=True))
+            # One may have come while there was no rank yet, or not this one.
+            if self._asked_by is not None:
+                self._ranks[rank].send_signal(self._asked_by)
 
     def _watch(self) -> Ending | None:
         """Wait until all ranks are done, or one is lost; then end the others.
@@ -203,7 +202,9 @@ class Supervisor:
         self._wait_until(start + self._settings.grace_s)
         deaf = self._running()
         for rank in deaf:
-            self._ranks[rank].kill()
+            # With what it has started: it is the first of a session.
+            with suppress(ProcessLookupError):
+                os.killpg(self._ranks[rank].pid, signal.SIGKILL)
             self._ranks[rank].wait()
         return deaf
 
@@ -220,7 +221,7 @@ class Supervisor:
 
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
         """Pass a signal on to all ranks."""
-        self._asked_to_stop = True
+        self._asked_by = number
         for process in self._ranks:
             if process.poll() is None:
                 process.send_signal(number)
@@ -228,7 +229,7 @@ class Supervisor:
     def _tell(self, ending: Ending, attempt: int) -> None:
         """Say in one line who was lost, and what happens."""
         left = self._settings.max_restarts - attempt
-        if self._asked_to_stop:
+        if self._asked_by is not None:
             then = "not started again, since a signal asked to stop"
         elif left == 0:
             then = f"not started again after {attempt} restarts"
