@@ -1,4 +1,4 @@
-"""Nodes whose ranks share no memory, as in containers with a /dev/shm of their own or a small one."""
+"""Nodes whose ranks share no memory, as in containers whose /dev/shm is small, or their own."""
 
 import pytest
 import torch

@@ -2,10 +2,10 @@
 
 A member waits for the votes of all its children's subtrees, adds its own and passes one tally up;
 what the root has then comes down. Bits are OR-ed. Of the seconds the slowest few are kept, with
-count, sum and sum of squares for mean and spread. Of a number rank 0's reaches all, where ranks that
-went by their own (what their clocks say, say) would part. Fingerprints (of the weights, say) are compared
-on the way: a subtree is a range of ranks that begins at its root, so the first rank unlike rank 0
-is found from each subtree's first fingerprint and its first rank unlike that one.
+count, sum and sum of squares for mean and spread. Of a number, as the time on its clock, rank 0's
+reaches all, who would part if they went by their own. Fingerprints (of the weights, say) are
+compared on the way: a subtree is a range of ranks that begins at its root, so the first rank unlike
+rank 0 is found from each subtree's first fingerprint and its first rank unlike that one.
 """
 
 import math
