@@ -1,9 +1,10 @@
 """What the training loop costs at one process, beside a plain PyTorch loop of the same network.
 
-The plain loop is what a tutorial would write: forward, `cross_entropy`, backward, Adam,
-on samples that lie ready in memory. Ours is the one that `exastorm train` runs: samples are read,
-rolled and weighted, every step is guarded, logged and agreed on, and gradients are exchanged, here
-with nobody. Both compute in the same way, one sample after the other with all threads inside the
+The plain loop is what a tutorial would write: forward, `cross_entropy`, backward, Adam. Ours is the
+one that `exastorm train` runs: pixels are weighted, every step is guarded, logged and agreed on,
+and gradients are exchanged, here with nobody. Both get their batches from the same reader, which
+reads and rolls samples ahead on a thread of its own; what that costs is told apart, by a plain loop
+that has one batch again and again. All compute in the same way, with all threads inside the
 operations; how `exastorm train` uses threads by itself is measured too.
 """
 
@@ -37,7 +38,7 @@ from exastorm.variables import CHANNEL_NAMES, NUM_CLASSES
 
 Step = Callable[[], None]
 
-PLAIN = "plain"
+PLAIN, UNFED = "plain", "plain, one batch"
 
 PREPARE = PrepareSettings(
     channels=CHANNEL_NAMES, block_days=1.0, gap_hours=0.0, split_fractions=(0.6, 0.2, 0.2)
@@ -81,7 +82,7 @@ def bench_overhead(settings: OverheadSettings) -> dict[str, Any]:
     """Time steps of the plain loop and of ours, in turns.
 
     Returns:
-        `plain_ms`: a step of the plain loop. `loops`: for each of ours a step's time, ms, and
+        `plain_ms`: a step of the plain loop. `loops`: for each other a step's time, ms, and
         `overhead`, the median over turns of its time over the plain one's in that turn, less 1.
 
     Raises:
@@ -113,9 +114,14 @@ def _measure(folder: Path, settings: OverheadSettings) -> dict[str, Any]:
         "lag 1": _Ours(folder, "lag1", settings, lag=1, one_worker=True),
         "as shipped": _Ours(folder, "shipped", settings, lag=0, one_worker=False),
     }
-    plain = plain_loop(settings, loops["lag 0"].next_batch())
+    feeding = _Ours(folder, "plain", settings, lag=0, one_worker=True)
+    one = Batch(*(tensor.clone() for tensor in feeding.next_batch()))
+    steps: dict[str, Step] = {
+        PLAIN: plain_loop(settings, feeding.next_batch),
+        UNFED: plain_loop(settings, lambda: one),
+    }
+    steps |= {name: ours.step for name, ours in loops.items()}
     device = plan_compute(settings.compute, settings.batch_size).device
-    steps: dict[str, Step] = {PLAIN: plain} | {name: ours.step for name, ours in loops.items()}
     times: dict[str, list[float]] = {name: [] for name in steps}
     with ProgressBar("bench overhead", settings.num_rounds) as bar:
         for turn in range(settings.num_rounds + 1):
@@ -125,11 +131,11 @@ def _measure(folder: Path, settings: OverheadSettings) -> dict[str, Any]:
                 if turn:
                     times[name].append(seconds)
             bar.advance(int(turn > 0))
-    for ours in loops.values():
+    for ours in (feeding, *loops.values()):
         ours.close()
     return asdict(settings) | {
         "plain_ms": 1e3 * statistics.median(times[PLAIN]),
-        "loops": {name: _row(times[name], times[PLAIN]) for name in loops},
+        "loops": {name: _row(times[name], times[PLAIN]) for name in (UNFED, *loops)},
     }
 
 
@@ -149,20 +155,28 @@ def _time(step: Step, num_steps: int, device: torch.device) -> float:
     return (time.perf_counter() - start) / num_steps
 
 
-def plain_loop(settings: OverheadSettings, batch: Batch) -> Step:
-    """A step of the loop that a tutorial would write, on one batch again and again."""
+def plain_loop(settings: OverheadSettings, next_batch: Callable[[], Batch]) -> Step:
+    """A step of the loop that a tutorial would write.
+
+    Args:
+        settings: What is trained.
+        next_batch: Gives a batch, on the device.
+    """
     plan = plan_compute(settings.compute, settings.batch_size, one_worker=True)
     torch.manual_seed(0)
-    network = build_network(settings.network, batch.field.shape[1], NUM_CLASSES, settings.width)
+    num_channels = len(CHANNEL_NAMES)
+    network = build_network(settings.network, num_channels, NUM_CLASSES, settings.width)
     plan.place(network.train())
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
     weights = torch.ones(NUM_CLASSES, device=plan.device)
-    field_, label = batch.field.clone(), batch.label.clamp(min=0)
-    field_ = field_.contiguous(memory_format=plan.memory_format)
 
     def step() -> None:
+        batch = next_batch()
+        fields = batch.field.contiguous(memory_format=plan.memory_format)
         optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(network(field_), label, weights)
+        loss = torch.nn.functional.cross_entropy(
+            network(fields), batch.label, weights, ignore_index=-1
+        )
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 

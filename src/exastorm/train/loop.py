@@ -175,15 +175,13 @@ class Trainer:
         That is this batch, or with lag the one before; False if there is none.
         """
         exchange, rank = self.together.exchange, self.data.world.rank
-        seed_of_part = partial(part_seed, self.settings.seed, self.step_number, rank)
-        if exchange is None:
-            self.weight = batch.total_weight
-            self.loss = self.workers.forward_backward(batch, seed_of_part, self.stepper.scale)
-            return True
+        seed_of = partial(part_seed, self.settings.seed, self.step_number, rank)
         whole = self.together.whole_of(batch)
-        extra = self.workers.forward_exchange(
-            batch, seed_of_part, self.stepper.scaler, exchange, whole
-        )
+        if exchange is None:
+            self.weight = whole.total_weight()
+            self.loss = self.workers.forward_backward(batch, seed_of, self.stepper.scale, whole)
+            return True
+        extra = self.workers.forward_exchange(batch, seed_of, self.stepper.scaler, exchange, whole)
         if extra is not None:
             # The buffer that they are in is used again.
             self.loss, self.weight = extra.clone().unbind()

@@ -115,6 +115,7 @@ class BatchWorkers:
         batch: Batch,
         seed_of_part: Callable[[int], int],
         scale: Callable[[Tensor], Tensor] = lambda loss: loss,
+        whole: Whole | None = None,
     ) -> Tensor:
         """Set the gradients of all parameters to those of a batch.
 
@@ -122,11 +123,12 @@ class BatchWorkers:
             batch: On the device.
             seed_of_part: Seed of dropout by the number of a part.
             scale: What is done to a loss before its gradients are taken (fp16).
+            whole: What the batch is a part of; None for nothing else.
 
         Returns:
             The loss of the batch, a scalar on the device; nobody has waited for it.
         """
-        learn = self._learner(seed_of_part, scale, Whole.of(batch))
+        learn = self._learner(seed_of_part, scale, whole or Whole.of(batch))
         loss, gradients = self._side_by_side(self._parts_of(batch), learn)
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
             parameter.grad = gradient
