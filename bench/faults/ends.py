@@ -1,4 +1,7 @@
-"""What runs came to: the same bits; or, with other ranks, every sample once and a like loss."""
+"""What runs came to: the same bits; or, with other ranks, every sample once and a like loss.
+
+A run that begins anew comes to the same bits as well: so each must begin at its last checkpoint.
+"""
 
 import hashlib
 import json
@@ -8,7 +11,8 @@ from collections.abc import Mapping
 
 import torch
 
-from exastorm.train.checkpoint_files import latest_step, read_state, what_is_wrong
+from exastorm.samples.shards import SampleStore
+from exastorm.train.checkpoint_files import latest_step, list_steps, read_state, what_is_wrong
 
 UNLIKE = ("minutes", "settings")
 """What may differ in a state: the clock, and settings that a resumed run may change."""
@@ -27,6 +31,31 @@ def last_state(run):
     wrong = what_is_wrong(folder, step)
     assert not wrong, wrong
     return read_state(folder, step)
+
+
+def kept_step(run, max_unnamed):
+    """The step that a run must go on from: of the last checkpoint, which must be whole.
+
+    Args:
+        run: Its folder, as the fault left it.
+        max_unnamed: How many whole ones may be newer: one where the rank that writes them was
+            struck, perhaps before it made `latest` name it.
+    """
+    folder, step = run / "checkpoints", last_state(run)["step"]
+    newer = [other for other in list_steps(folder) if other > step]
+    whole = [other for other in newer if not what_is_wrong(folder, other)]
+    assert len(whole) <= max_unnamed, f"checkpoints {whole} are newer than the last, {step}"
+    assert step > 0, "the last checkpoint is of step 0"
+    return step
+
+
+def wrong_with_start(notes, name, num_ranks, kept):
+    """What is wrong with where ranks went on, by what they noted; empty if nothing is."""
+    files = sorted(notes.glob(f"{name}-*.jsonl"))
+    begun = [json.loads(file.read_text().splitlines()[0])[0] for file in files]
+    if begun != [kept] * num_ranks:
+        return f"{num_ranks} ranks went on at steps {begun}, the last checkpoint is of {kept}"
+    return ""
 
 
 def differences(run, whole):
@@ -80,11 +109,11 @@ def wrong_with_other(course, whole, num_ranks, batch, part="other"):
     if not 1 / LOSS_RATIO < ratio < LOSS_RATIO:
         return f"its loss is {ratio:.2f} times that of the whole run"
     before, after = read_notes(course.notes, "first-0"), read_notes(course.notes, f"{part}-0")
-    if not after:
-        return "did not go on"
     begun = min(step for step, _, _ in after)
     kept = [row for row in before if row[0] < begun]
-    return wrong_with_samples(kept, after, batch * num_ranks)
+    num_samples = len(SampleStore(course.samples).indices("train"))
+    wrong = wrong_with_steps(after, range(begun, state["step"]), batch * num_ranks)
+    return wrong or wrong_with_samples(kept, after, batch * num_ranks, num_samples)
 
 
 def read_notes(notes, name):
@@ -95,20 +124,35 @@ def read_notes(notes, name):
     return [json.loads(line) for text in texts for line in text.splitlines()]
 
 
-def wrong_with_samples(before, after, batch):
-    """What is wrong with who saw what: steps before ranks became others, and after."""
+def wrong_with_steps(rows, steps, batch):
+    """What is wrong with how far ranks went: each step must have a whole batch."""
+    sizes = Counter()
+    for step, _, hashes in rows:
+        sizes[step] += len(hashes)
+    wrong = [step for step in sizes.keys() | set(steps) if sizes[step] != (step in steps) * batch]
+    return f"steps {sorted(wrong)} are not of {batch} samples" if wrong else ""
+
+
+def wrong_with_samples(before, after, batch, num_samples):
+    """What is wrong with who saw what: steps before ranks became others, and after.
+
+    With `num_samples` in the training split, an epoch ends when they fill no batch any more.
+    """
     seen, num_before = defaultdict(Counter), Counter()
     for _, epoch, hashes in before:
         num_before[epoch] += len(hashes)
     for _, epoch, hashes in [*before, *after]:
         seen[epoch].update(hashes)
-    everything = set().union(*seen.values())
-    last = max(seen)
+    num_seen, last = len(set().union(*seen.values())), max(seen)
+    if num_seen > num_samples:
+        return f"{num_seen} samples were seen, the training split has {num_samples}"
+    if list(sorted(seen)) != list(range(last + 1)):
+        return f"only the epochs {sorted(seen)} were seen"
     for epoch, counts in sorted(seen.items()):
         twice = [name for name, count in counts.items() if count > 1]
         if twice:
             return f"{len(twice)} samples were seen twice in epoch {epoch}"
-        tail = (len(everything) - num_before[epoch]) % batch
-        if epoch != last and len(counts) != len(everything) - tail:
-            return f"{len(counts)} samples of {len(everything)} were seen in epoch {epoch}"
+        tail = (num_samples - num_before[epoch]) % batch
+        if epoch != last and len(counts) != num_samples - tail:
+            return f"{len(counts)} samples of {num_samples} were seen in epoch {epoch}"
     return ""

@@ -1,5 +1,6 @@
 """Where a fault strikes, what is counted as clear and in time, and what came of a trial."""
 
+import math
 import re
 from dataclasses import dataclass, field
 
@@ -21,9 +22,51 @@ silence tells."""
 QUIET = ["--train.control.stall-s", 60, "--train.control.hang-s", 600]
 """Control settings of the other faults: nothing but a closed connection may end those."""
 
-ERROR = "exastorm: error: "
+EARLIEST = 0.75
+"""Of `STALL_S`, after which the first report may come: ranks wait since they last heard, which may
+be a moment before the fault."""
+
+SAYS, ERROR = "exastorm: ", "exastorm: error: "
 RESTART = re.compile(r"exastorm: rank \d+ .*; (all ranks are|not) started again")
 STALL = re.compile(r"exastorm: step \d+ has waited [\d.]+ s for ")
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What has to be said at the end, as regular expressions of whole lines.
+
+    Attributes:
+        errors: One of each error line, behind "exastorm: error: ".
+        restart: Of what the supervisor says; "" where there must be nothing.
+        is_silent: Whether stall reports come first, which name whom the errors name.
+    """
+
+    errors: tuple[str, ...]
+    restart: str = ""
+    is_silent: bool = False
+
+
+def died(rank):
+    """All but a killed rank lose its connection."""
+    how = f"exastorm: rank {rank} was killed by SIGKILL; all ranks are started again .*"
+    return Expected((f"rank {rank} died: its connection was closed",), how)
+
+
+def stopped(rank):
+    """A stopped rank does not answer, nor does it heed the supervisor's request to end."""
+    how = f"exastorm: rank {rank} did not end when it had to, and was killed; all ranks are .*"
+    return Expected((waits_for([rank]),), how, is_silent=True)
+
+
+def waits_for(ranks):
+    """A line that names none but some of these, as silent."""
+    one = rf"rank ({'|'.join(map(str, ranks))}) \(gives no answer[^;]*\)"
+    return rf"step \d+ has waited [\d.]+ s for {one}(; {one})*"
+
+
+def blames_no_rank(text):
+    """A line with a text in it."""
+    return rf"(?!.*\brank \d).*{re.escape(text)}.*"
 
 
 @dataclass
@@ -33,15 +76,17 @@ class Trial:
     Attributes:
         told: What was said at the end, line by line.
         is_clear: Whether that is one line (of each side, where the network was cut), the right one.
+        report_s: Seconds from the fault until the first stall report.
         ended_s: Seconds from the fault until all ranks had ended.
         is_bounded: Whether that was in time, and so was the stall report, where there must be one.
         problems: What else is wrong.
-        is_same: Whether the run went on to the same bits.
-        is_other_right: Whether it went on well with other ranks.
+        is_same: Whether the run went on from its last checkpoint, to the same bits.
+        is_other_right: Whether it went on from there with other ranks, and well.
     """
 
     told: list = field(default_factory=list)
     is_clear: bool = False
+    report_s: float = float("nan")
     ended_s: float = float("nan")
     is_bounded: bool = False
     problems: list = field(default_factory=list)
@@ -94,7 +139,7 @@ class Case:
         return Told(kind=kind, place=place, rank=self.rank, step=self.step, **others)
 
 
-def judged(case, ended, limit_s, ended_at, num_lines=1, named=None):
+def judged(case, ended, limit_s, ended_at, expected):
     """A trial as far as its end goes: what was said since the fault, and how long it took."""
     trial, struck_at = Trial(), case.course.struck_at()
     if struck_at is None:
@@ -103,15 +148,33 @@ def judged(case, ended, limit_s, ended_at, num_lines=1, named=None):
         return trial
     said = [(at - struck_at, line) for at, line in ended.lines if at >= struck_at]
     trial.told = [line for _, line in said]
-    errors = [line for line in trial.told if line.startswith(ERROR)]
-    calm = [line for line in trial.told if RESTART.match(line) or STALL.match(line)]
-    named = f"rank {case.rank} " if named is None else named
-    is_named = any(named in line for line in errors)
-    is_all = len(trial.told) == len(errors) + len(calm)
-    trial.is_clear = len(errors) == num_lines and is_named and is_all
+    trial.is_clear = is_clear(trial.told, expected)
     trial.ended_s = ended_at - struck_at
     patience = case.course.patience
-    reports = [second for second, line in said if STALL.match(line)]
-    in_time = all(second <= (STALL_S + REPLY_S + MARGIN_S) * patience for second in reports[:1])
+    in_time = True
+    if expected.is_silent:
+        trial.report_s = min((second for second, line in said if STALL.match(line)), default=math.nan)
+        latest_s = STALL_S + REPLY_S + MARGIN_S
+        in_time = EARLIEST * STALL_S <= trial.report_s / patience <= latest_s
     trial.is_bounded = None not in ended.code and trial.ended_s <= limit_s * patience and in_time
     return trial
+
+
+def is_clear(told, expected):
+    """Whether all that has to be said was said, and nothing else."""
+    errors = [line.removeprefix(ERROR) for line in told if line.startswith(ERROR)]
+    reports = [line.removeprefix(SAYS) for line in told if STALL.match(line)]
+    restarts = [line for line in told if RESTART.match(line)]
+    return (
+        len(told) == len(errors) + len(reports) + len(restarts)
+        and _is_each(errors, expected.errors)
+        and _is_each(restarts, [expected.restart] if expected.restart else [])
+        and all(any(re.fullmatch(one, report) for one in expected.errors) for report in reports)
+        and bool(reports) == expected.is_silent
+    )
+
+
+def _is_each(lines, patterns):
+    """Whether there is one line of each pattern, and no other."""
+    found = [[one for one in patterns if re.fullmatch(one, line)] for line in lines]
+    return sorted(found) == sorted([one] for one in patterns)

@@ -55,6 +55,8 @@ def main():
             continue
         if rank == 0 and job.get("forget"):
             forget_all_but_the_first(job["run"])
+        if rank == 0 and job.get("lose"):
+            (Path(job["run"]) / "model.safetensors").unlink()
         slow_rank, seconds = job.get("slow", (None, 0.0))
         Trainer.step = slowed(seconds) if rank == slow_rank else real_step
         choosing.median_ms = measured(job["fastest"]) if "fastest" in job else real_ms

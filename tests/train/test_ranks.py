@@ -151,13 +151,15 @@ def runs(samples, tmp_path_factory):
         pair | {"run": folder / "four", "num_ranks": 4} | again,
         # A run that is over already; its ranks part in peace, and go on to the next.
         pair | {"run": folder / "straight", "resume": True},
+        pair | {"run": folder / "deeplab-2", "resume": True, "lose": True},
     ]
     bad = make_samples(folder / "samples")
     (folder / "spoiled").write_text(json.dumps([spoil(bad, rank, step=rank) for rank in (0, 1)]))
     lenient = changed(PLAIN, batch_size=2, skip_bad=True)
     slow = {"samples": bad, "run": folder / "slow", "settings": lenient, "slow": (1, 0.5)}
+    *rest, lost = rest
     timed = pair | {"run": folder / "timed", "settings": TIMED}
-    run_jobs([*first, *rest, timed, pair | slow, *case_jobs(samples, folder, CASES, 2)])
+    run_jobs([*first, *rest, timed, pair | slow, *case_jobs(samples, folder, CASES, 2), lost])
     for name, settings in CASES.items():
         train(samples, folder / f"{name}-1", settings, Cluster.alone())
     return folder
@@ -271,6 +273,12 @@ def test_a_run_that_is_over_is_told_again(runs):
     summary = summary_of(runs / "straight")
     assert summary["num_steps"] == 6
     assert summary["stragglers"] == []
+
+
+def test_best_weights_that_were_lost_are_lost_to_all_ranks(runs):
+    # Only the first rank sees that the file is gone; all must score the last weights again.
+    assert (runs / "deeplab-2" / "model.safetensors").is_file()
+    assert summary_of(runs / "deeplab-2")["best_step"] == 6
 
 
 def test_samples_that_any_rank_left_out_are_told(runs):

@@ -12,8 +12,9 @@ from exastorm.parallel.allreduce.family import AllReduceSettings
 from exastorm.parallel.cluster import Cluster
 from exastorm.parallel.control.settings import ControlSettings
 from exastorm.parallel.errors import ExchangeError
+from exastorm.parallel.fingerprints import fingerprint_of
 from exastorm.samples.batch import Batch
-from exastorm.train.together import ExchangeSettings, Together, fingerprint_of
+from exastorm.train.together import ExchangeSettings, Together
 
 PEACE = ControlSettings(stall_s=100.0, hang_s=200.0, connect_s=LIMIT_S)
 
@@ -173,6 +174,21 @@ def test_any_bit_changes_the_fingerprint():
     assert len(before) == 2
     assert fingerprint_of([torch.tensor([0.0, -0.0, 0.0]), tensors[1]])[0] != before[0]
     assert fingerprint_of([tensors[0], torch.tensor(5 + 2**40)])[1] != before[1]
+
+
+def test_weights_that_drift_apart_in_the_last_step_are_found_at_the_end():
+    def act(cluster):
+        network = made_network(0)
+        with together_of(cluster, network, check_interval=4) as together:
+            for step in range(1, 5):
+                if (step, cluster.world.rank) == (4, 1):
+                    with torch.no_grad():
+                        network[1].weight.view(torch.int32)[1] += 1
+                together.agree(step, stop=False, clock=0.0)
+
+    for error in run_ranks(act):
+        assert isinstance(error, ExchangeError)
+        assert str(error).endswith("got others on rank 1 than on rank 0 in 1.weight after step 4")
 
 
 @pytest.mark.parametrize("lag", [0, 1])

@@ -70,6 +70,7 @@ def attempt(monkeypatch, capfd):
             together = Together(cluster, network, settings, PEACE, LIMIT_S)
             together.load_state_dict(state)
             with together:
+                together.begin()
                 together.exchange.learn(
                     [lambda: torch.autograd.grad(network(x).sum(), list(network.parameters()))],
                     lambda: [torch.tensor(1.0)] * module.NUM_EXTRA,
@@ -91,8 +92,8 @@ def attempt(monkeypatch, capfd):
 def test_what_auto_chose_is_told_once(capfd, monkeypatch):
     def act(cluster):
         settings = ExchangeSettings(allreduce=AUTO)
-        with Together(cluster, nn.Linear(2, 3), settings, PEACE, LIMIT_S):
-            pass
+        with Together(cluster, nn.Linear(2, 3), settings, PEACE, LIMIT_S) as together:
+            together.begin()
 
     monkeypatch.setattr(module, "make_allreduce", make_way)
     assert run_ranks(act) == [None, None]

@@ -8,6 +8,8 @@ import os
 import sys
 import threading
 import time
+from contextlib import suppress
+from datetime import timedelta
 from types import TracebackType
 
 from exastorm.parallel.cluster import Cluster
@@ -45,10 +47,19 @@ class Watch:
         self._last_step: int | None = None
         self._voice = cluster.voice
         self._different: int | None = None
-        name = cluster.unique("control")
+        name, store = cluster.unique("control"), cluster.store
+        patience = timedelta(seconds=settings.connect_s)
+
+        def lookup(rank: int) -> str:
+            try:
+                store.wait([f"{name}/{rank}"], patience)
+            except RuntimeError as error:  # So torch tells of a time that is over.
+                raise TimeoutError(str(error)) from error
+            return store.get(f"{name}/{rank}").decode()
+
         addresses = Addresses(
-            publish=lambda rank, text: cluster.store.set(f"{name}/{rank}", text),
-            lookup=lambda rank: cluster.store.get(f"{name}/{rank}").decode(),
+            publish=lambda rank, text: store.set(f"{name}/{rank}", text),
+            lookup=lookup,
             host=cluster.host,
         )
         self.control = ControlPlane(
@@ -57,7 +68,7 @@ class Watch:
             addresses,
             settings,
             num_buckets=num_buckets,
-            report=tell,
+            report=tell if world.is_first else self._tell_once,
             on_failure=self._end,
         )
 
@@ -112,9 +123,19 @@ class Watch:
         """
         self.control.vote(step, wish, seconds=seconds, fingerprint=fingerprint, number=number)
         before, self._last_step = self._last_step, step
-        if before is None:
-            return None
-        outcome = self.control.outcome(before)
+        return None if before is None else self._outcome_of(before)
+
+    def last_outcome(self) -> Outcome | None:
+        """The outcome of the last step that this rank voted on; None before the first.
+
+        Raises:
+            ControlError: If a rank is lost.
+        """
+        return None if self._last_step is None else self._outcome_of(self._last_step)
+
+    def _outcome_of(self, step: int) -> Outcome:
+        """The outcome of a step, and who differed in it, kept for the end."""
+        outcome = self.control.outcome(step)
         if outcome.different is not None:
             self._different = outcome.different.rank
         return outcome
@@ -142,13 +163,25 @@ class Watch:
 
         def end() -> None:
             if not self._over.wait(LAST_WORDS_S):
-                self._voice.end(error, say=lambda lost: tell(f"error: {lost}"))
-                os._exit(EXIT_CODE)
+                try:
+                    self._voice.end(error, say=lambda lost: tell(f"error: {lost}"))
+                finally:
+                    os._exit(EXIT_CODE)
 
         threading.Thread(target=end, name="last words", daemon=True).start()
 
+    def _tell_once(self, line: str) -> None:
+        """On the control thread: tell what several ranks find out, without keeping it waiting.
+
+        No cause is named to the voice: it is rank 0, whose whole node may be lost, and none of
+        those who know need be the first rank of another.
+        """
+        say = lambda: self._voice.say(line, lambda: tell(line))  # noqa: E731
+        threading.Thread(target=say, name="stall", daemon=True).start()
+
 
 def tell(line: str) -> None:
-    """Tell the user, in one line."""
-    sys.stderr.write(f"exastorm: {line}\n")
-    sys.stderr.flush()
+    """Tell the user, in one line, where that can be written: the run must end without it too."""
+    with suppress(OSError, ValueError, AttributeError):  # Full disk, closed pipe, file, or none.
+        sys.stderr.write(f"exastorm: {line}\n")
+        sys.stderr.flush()

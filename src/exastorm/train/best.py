@@ -111,18 +111,7 @@ class BestModel:
         return {"step": self.step, "score": self.score, "mean_iou": self.mean_iou, "iou": self.iou}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to a state of before.
-
-        Where the file of the best weights is gone or damaged they are forgotten, with a warning.
-        """
-        if state["step"] < 0:
-            return
-        try:
-            if self._path is not None:
-                load_model(self._path)
-        except InputError as error:
-            warnings.warn(f"the best weights so far are lost: {error}", stacklevel=2)
-            return
+        """Go back to a state of before."""
         self.step, self.score = state["step"], state["score"]
         self.mean_iou, self.iou = state["mean_iou"], state["iou"]
 
@@ -136,3 +125,18 @@ class BestModel:
         decided.add_to_logits(bias)
         training = {"step": self.step, "validation": scores, "class_weights": self._class_weights}
         save_model(self._path, decided, model_record(self._index, self._settings, bias, training))
+
+
+def best_that_is_left(path: Path, state: dict[str, Any]) -> dict[str, Any]:
+    """The state of a `BestModel`, or one before any where its file is gone or damaged.
+
+    Of that there is a warning. One rank looks, for all: the others may not see the file, and all
+    must know the same score.
+    """
+    try:
+        if state["step"] >= 0:
+            load_model(path)
+    except InputError as error:
+        warnings.warn(f"the best weights so far are lost: {error}", stacklevel=2)
+        return {"step": -1, "score": -1.0, "mean_iou": -1.0, "iou": {}}
+    return state

@@ -123,7 +123,8 @@ class Trainer:
         """
         size, cost = self.data.plan.global_batch, self.tflop_per_sample()
         folder = self.run if self.together.is_first else None
-        with RunLog(folder, size, self.step_number, cost) as log, self.workers, self.together:
+        self.together.begin()
+        with RunLog(folder, size, self.step_number, cost) as log, self.workers:
             log.record_steps(self._untold)
             try:
                 self._take_steps(log, checkpoints, stop)

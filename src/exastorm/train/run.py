@@ -11,6 +11,7 @@ from exastorm.networks.record import MODEL_NAME
 from exastorm.parallel.cluster import Cluster
 from exastorm.parallel.sharing import share
 from exastorm.parallel.world import World
+from exastorm.train.best import best_that_is_left
 from exastorm.train.checkpoint import CheckpointStore, NoCheckpoints, has_checkpoint
 from exastorm.train.data import TrainingData
 from exastorm.train.device import compute_mode, plan_compute
@@ -62,7 +63,8 @@ def train(
     with compute_mode(settings.compute, plan), StopRequest() as stop:
         trainer = Trainer(samples, run, settings, cluster, plan)
         kind = CheckpointStore if cluster.world.is_first else NoCheckpoints
-        with kind(run, settings.checkpoint) as checkpoints:
+        # What goes wrong on one rank, also with its files, all hear of.
+        with trainer.together, kind(run, settings.checkpoint) as checkpoints:
             if not resume and cluster.world.is_first:
                 start_run(run, samples, settings)
             # A run that ended before its first checkpoint begins again.
@@ -71,11 +73,9 @@ def train(
                 trainer.load_state_dict(state)
             if not trainer.is_over():
                 trainer.train(checkpoints, stop)
-            else:
-                with trainer.together:
-                    if trainer.best.step < 0:
-                        # The file of the best weights was lost: the last ones take its place.
-                        trainer.validate()
+            elif trainer.best.step < 0:
+                # The file of the best weights was lost: the last ones take its place.
+                trainer.validate()
     return summary_of(trainer, stop.requested)
 
 
@@ -110,7 +110,11 @@ def _last_state(checkpoints: CheckpointStore, run: Path) -> dict[str, Any] | Non
     Raises:
         InputError: If none is whole.
     """
-    return checkpoints.load()[0] if has_checkpoint(run) else None
+    if not has_checkpoint(run):
+        return None
+    state = checkpoints.load()[0]
+    state["best"] = best_that_is_left(run / MODEL_NAME, state["best"])
+    return state
 
 
 def _what_to_train(

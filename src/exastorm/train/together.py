@@ -9,10 +9,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal, get_args
 
-import torch
 from torch import Tensor, nn
 
-from exastorm.errors import ExchangeError
 from exastorm.parallel.allreduce.choosing import ChosenAllReduce, make_allreduce
 from exastorm.parallel.allreduce.family import AllReduce, AllReduceSettings
 from exastorm.parallel.buckets import bucket_layout
@@ -20,6 +18,7 @@ from exastorm.parallel.cluster import Cluster
 from exastorm.parallel.control.messages import Status
 from exastorm.parallel.control.plane import ControlPlane
 from exastorm.parallel.control.settings import ControlSettings
+from exastorm.parallel.fingerprints import check_same, fingerprint_of
 from exastorm.parallel.gradients import GradientExchange, Lag
 from exastorm.parallel.totals import Totals
 from exastorm.parallel.watch import Watch, tell
@@ -123,6 +122,9 @@ class Together:
         self._found: set[str] = set()
 
     def __enter__(self) -> "Together":
+        return self
+
+    def begin(self) -> None:
         """Choose how to sum, where no checkpoint did; all ranks do so at the same time.
 
         Raises:
@@ -134,7 +136,6 @@ class Together:
                 tell(self._chosen.to_line())
         # The first step's time begins here: what came before makes no rank late.
         self._since = time.perf_counter()
-        return self
 
     def __exit__(
         self,
@@ -145,16 +146,30 @@ class Together:
         """Wait for what is under way, unless something went wrong; then tell the others.
 
         Raises:
-            ExchangeError: If a rank is gone or silent, with the cause where it is known.
+            ExchangeError: If a rank is gone or silent, with the cause where it is known, or if the
+                weights of a rank are not those of the first after the last step.
         """
-        if error is None:
-            self._tell()
-            if self.exchange is not None and self._allreduce is not None:
-                self.exchange.close()
-                with self.exchange.waiting():
-                    self._allreduce.close()
+        problem = error
+        try:
+            if problem is None:
+                self._finish()
+        except BaseException as own:
+            problem = own
+            raise
+        finally:
+            if self._watch is not None:
+                own_kind = None if problem is None else type(problem)
+                self._watch.__exit__(own_kind, problem, trace)
+
+    def _finish(self) -> None:
+        """Wait for what is under way, and hear what all said last."""
+        self._tell()
+        if self.exchange is not None and self._allreduce is not None:
+            self.exchange.close()
+            with self.exchange.waiting():
+                self._allreduce.close()
         if self._watch is not None:
-            self._watch.__exit__(kind, error, trace)
+            check_same(self._watch.last_outcome(), list(self._weights))
 
     @property
     def _chosen(self) -> ChosenAllReduce | None:
@@ -207,12 +222,7 @@ class Together:
         self._agreed_s += time.perf_counter() - start
         if outcome is None:
             return False, None
-        if outcome.different is not None:
-            rank, number = outcome.different
-            raise ExchangeError(
-                f"weights must be the same on all ranks, got others on rank {rank} than on rank 0 "
-                f"in {list(self._weights)[number]} after step {step - 1}"
-            )
+        check_same(outcome, list(self._weights))
         return bool(outcome.status & Status.STOP), outcome.number
 
     def stragglers(self) -> list[dict[str, float]]:
@@ -283,12 +293,3 @@ class Together:
         seconds = now - self._since - (waited_s - self._waited_s)
         self._since, self._waited_s = now, waited_s
         return max(0.0, seconds)
-
-
-@torch.no_grad()
-def fingerprint_of(tensors: Iterable[Tensor]) -> tuple[int, ...]:
-    """A number for each tensor that changes with any bit of it: the sum of its bits as integers."""
-    sums = [
-        tensor.detach().reshape(-1).view(torch.int32).sum(dtype=torch.int64) for tensor in tensors
-    ]
-    return tuple(torch.stack(sums).tolist())

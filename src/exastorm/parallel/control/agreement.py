@@ -93,7 +93,7 @@ class Member:
         num_buckets: Buckets of each step, the same on all ranks.
         settings: The same on all ranks.
         clock: Tells the time in seconds.
-        report: Takes a line for the user; called on rank 0 (on rank 1 if rank 0 is silent).
+        report: Takes a line for the user; called on rank 0 (on its children if rank 0 is silent).
     """
 
     def __init__(

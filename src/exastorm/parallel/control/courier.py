@@ -97,7 +97,20 @@ class Courier:
             self._wake_out.send(b"!")
 
     def _run(self) -> None:
-        """The thread."""
+        """The thread; what stops it ends the run on all ranks, who would wait without a word."""
+        try:
+            self._serve()
+        except Exception as error:
+            rank = self._member.seat.rank
+            what = f"{type(error).__name__}: {error}"
+            line = " ".join(f"rank {rank} failed: its control thread stopped: {what}".split())
+            with self.news:
+                self._member.fail(line, (rank,))
+                self.changed()
+            self._tell()
+
+    def _serve(self) -> None:
+        """Carry packets until closed."""
         self._selector.register(self._wake_in, selectors.EVENT_READ)
         for link in self._links.values():
             self._selector.register(link.socket, selectors.EVENT_READ, link)

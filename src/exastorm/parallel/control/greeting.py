@@ -34,7 +34,8 @@ class Addresses:
     Attributes:
         publish: Takes a rank and its address (text), for others to look up; a second one replaces
             the first.
-        lookup: Takes a rank and gives its address, waiting until it is published.
+        lookup: Takes a rank and gives its address, waiting until it is published; raises a
+            TimeoutError if that takes longer than ranks may take to connect.
         host: The name or address under which other ranks reach this one.
     """
 
@@ -108,7 +109,10 @@ def _join(seat: Seat, addresses: Addresses, facts: Mapping[str, int], deadline: 
 def _connect(rank: int, addresses: Addresses, deadline: float) -> tuple[socket.socket, str]:
     """A connection to a rank, and the token it published."""
     while True:
-        address = addresses.lookup(rank)
+        try:
+            address = addresses.lookup(rank)
+        except TimeoutError:
+            raise ControlError(f"rank {rank} did not come in time", (rank,)) from None
         if address.startswith(_FAILED):
             raise ControlError(address.removeprefix(_FAILED))
         host, port, token = address.split()

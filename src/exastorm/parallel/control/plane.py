@@ -65,7 +65,8 @@ class ControlPlane:
             addresses: How ranks find one another.
             settings: The same on all ranks.
             num_buckets: Buckets that each rank submits in each step, the same on all ranks.
-            report: Takes one line about a stall, on rank 0, in the control thread.
+            report: Takes one line about a stall, in the control thread; called on rank 0, about a
+                silent rank 0 on each of its children. An error in it ends the run.
             on_failure: Told why the run ends, in the control thread.
 
         Raises:
@@ -280,11 +281,11 @@ class ControlPlane:
 
     def _tell(self) -> None:
         """On the control thread: pass on what the user should know."""
-        while self._lines:
-            line = self._lines.pop(0)
-            if self._report is not None:
-                self._report(line)
         failure, on_failure = self._member.failure, self._on_failure
         if failure is not None and on_failure is not None:
             self._on_failure = None
             on_failure(ControlError(failure.line, failure.ranks, is_told=failure.is_told))
+        lines = list(self._lines)
+        self._lines.clear()
+        for line in lines if self._report is not None else ():
+            self._report(line)

@@ -9,8 +9,9 @@ of silence
 - any other member says upward that it waits. That reaches the root also where no subtree is whole
   and the root knows of nothing; and it asks for a sign of life from the parent, since nobody asks a
   silent parent from below, and nobody at all a silent root.
-What was found is reported in one line, on rank 0 (by its first child, if rank 0 is silent). After
-`hang_s` of silence it ends the run.
+What was found is reported in one line, on rank 0. A silent rank 0 is reported by each of its
+children: the first sits on its node, and may be lost with it. After `hang_s` of silence what was
+found ends the run.
 """
 
 import math
@@ -66,6 +67,7 @@ class StallSearch:
         self._readiness = readiness
         self._votes = votes
         self._report = report
+        self._num_ranks = seat.tree.num_ranks
         self._asked_at: float | None = None
         self._asked_parent: Inquiry | None = None
         self._parent_deadline = math.inf
@@ -201,6 +203,9 @@ class StallSearch:
         """Report the culprits, or end the run because of them."""
         if not inquiry.culprits:
             return
+        if inquiry.kind == VOTES and len(inquiry.culprits) + inquiry.num_more == self._num_ranks:
+            self._votes.drop(inquiry.step)  # Who said that it waits has gone on.
+            return
         culprits = sorted(inquiry.culprits)
         # On the last time all ranks must say the same, whenever exactly each of them asked.
         waited_s = self.seat.settings.hang_s if inquiry.is_last else round(inquiry.waited_s, 1)
@@ -216,5 +221,5 @@ class StallSearch:
         assert parent is not None
         self._asked_parent = None
         inquiry.add([Culprit(parent, "silent", (), 0)])
-        if inquiry.is_last or (parent == 0 and self.seat.rank == 1):
+        if inquiry.is_last or parent == 0:
             self._found(inquiry)

@@ -71,6 +71,8 @@ class Votes:
         if not math.isfinite(number):
             raise ValueError(f"number must be finite, got {number}")
         self.last_voted = step
+        # Who waited before that has gone on; nobody votes on those steps any more.
+        self._polls = {s: poll for s, poll in self._polls.items() if poll.tallies or s > step}
         self._vote(step, bits, seconds, fingerprint, number)
 
     def leave(self) -> None:
@@ -100,7 +102,10 @@ class Votes:
     def on_outcome(self, message: Outcome) -> None:
         """The outcome comes from the root."""
         self.seat.send_down(message)
-        self._polls.pop(message.step, None)
+        if message.step == LEAVE:
+            self._polls.clear()
+        # All have voted on this step, so none votes on one before it.
+        self._polls = {s: p for s, p in self._polls.items() if s > message.step or s == LEAVE}
         self.outcomes[message.step] = message
         while len(self.outcomes) > NUM_KEPT:
             del self.outcomes[next(iter(self.outcomes))]
@@ -113,10 +118,15 @@ class Votes:
         return self._polls[step].since, step
 
     def touch(self, step: int, since: float) -> None:
-        """A rank below waits for an outcome for which no vote has come here."""
-        if step not in self.outcomes and step not in self._polls:
+        """A rank below waits, or waited a moment ago, for an outcome with no vote here so far."""
+        has_left = step == LEAVE and LEAVE in self.outcomes
+        if not has_left and not self._is_past(step) and step not in self._polls:
             self._polls[step] = Poll()
             self._polls[step].since = since
+
+    def drop(self, step: int) -> None:
+        """Nobody waits for an outcome any more."""
+        self._polls.pop(step, None)
 
     def forgive(self) -> None:
         """Count silence from now on."""
@@ -136,6 +146,10 @@ class Votes:
             return []
         poll = self._polls.get(step)
         return [c for c in self.seat.children if poll is None or c not in poll.tallies]
+
+    def _is_past(self, step: int) -> bool:
+        """True for a step on which this rank has voted, or never will."""
+        return step != LEAVE and self.last_voted is not None and step <= self.last_voted
 
     def _next_step(self) -> int:
         """On which this rank votes next, or any before that; the same on ranks in step."""
