@@ -1,6 +1,7 @@
 """Agreement beside the gradients, and the end of a run in which a rank is lost."""
 
 import os
+import sys
 import threading
 import time
 
@@ -12,7 +13,8 @@ from exastorm.parallel.cluster import Cluster
 from exastorm.parallel.control.messages import Status
 from exastorm.parallel.control.settings import ControlSettings
 from exastorm.parallel.errors import ControlError, ExchangeError
-from exastorm.parallel.watch import EXIT_CODE, Watch
+from exastorm.parallel.voice import Voice
+from exastorm.parallel.watch import EXIT_CODE, Watch, tell
 
 PEACE = {"stall_s": 100.0, "hang_s": 200.0, "connect_s": LIMIT_S}
 
@@ -201,6 +203,114 @@ def test_a_main_thread_that_is_stuck_is_ended(monkeypatch, capsys):
     # Of ranks 0 and 2 one tells.
     line = "exastorm: error: rank 1 failed: ArithmeticError: too large\n"
     assert capsys.readouterr().err == line
+
+
+class Unwritable:
+    """What the standard error stream is on a full disk, or after its reader has gone."""
+
+    def __init__(self, error):
+        self._error = error
+
+    def write(self, text):
+        raise self._error
+
+    flush = None
+
+
+UNWRITABLE = [
+    Unwritable(OSError(28, "No space left on device")),
+    Unwritable(BrokenPipeError()),
+    Unwritable(ValueError("I/O operation on closed file")),
+    None,
+]
+
+
+@pytest.mark.parametrize("stream", UNWRITABLE)
+def test_what_cannot_be_written_is_not_told(monkeypatch, stream):
+    monkeypatch.setattr(sys, "stderr", stream)
+    tell("a line")
+
+
+def test_a_run_ends_after_hang_s_where_nothing_can_be_written(monkeypatch):
+    # All rounds of the search before that have a line to tell.
+    monkeypatch.setattr(sys, "stderr", UNWRITABLE[0])
+    all_ended = threading.Event()
+
+    def act(cluster):
+        with Watch(cluster, settings_with(stall_s=0.2, hang_s=0.7, reply_s=60.0)) as watch:
+            if cluster.world.is_first:
+                watch.agree(0, Status.NONE)
+                try:
+                    watch.control.outcome(0)
+                finally:
+                    all_ended.set()
+            assert all_ended.wait(LIMIT_S)
+
+    first, second = run_ranks(act)
+    assert isinstance(first, ControlError)
+    assert (
+        str(first)
+        == str(second)
+        == ("step 0 has waited 0.7 s for rank 1 (alive, but has not voted)")
+    )
+
+
+def test_a_process_is_ended_even_if_it_cannot_say_why(monkeypatch):
+    monkeypatch.setattr(watch_module, "LAST_WORDS_S", 0.1)
+    ended = threading.Event()
+
+    def end(code):
+        ended.set()
+        raise SystemExit(code)  # Ends the thread, as os._exit all of them.
+
+    def say_nothing(self, error, say):
+        raise MemoryError
+
+    monkeypatch.setattr(os, "_exit", end)
+    monkeypatch.setattr(Voice, "end", say_nothing)
+
+    def act(cluster):
+        with Watch(cluster, settings_with()):
+            if cluster.world.is_first:
+                raise ArithmeticError("too large")
+            assert ended.wait(LIMIT_S)
+
+    run_ranks(act)
+    assert ended.is_set()
+
+
+def test_a_silent_first_rank_is_told_once(monkeypatch, capsys):
+    def act(cluster):
+        with Watch(cluster, settings_with()) as watch:
+            watch.agree(0, Status.NONE)
+            if not cluster.world.is_first:
+                watch._tell_once("step 1 has waited 60 s for rank 0")
+            watch.control.outcome(0)
+
+    values(run_ranks(act, 3))
+    deadline = time.monotonic() + LIMIT_S
+    said = ""
+    while not said and time.monotonic() < deadline:
+        said += capsys.readouterr().err
+        time.sleep(0.05)
+    for thread in threading.enumerate():
+        if thread.name == "stall":
+            thread.join(LIMIT_S)
+    said += capsys.readouterr().err
+    assert said == "exastorm: step 1 has waited 60 s for rank 0\n"
+
+
+def test_a_parent_that_never_comes_is_named_within_connect_s():
+    def act(cluster):
+        if not cluster.world.is_first:
+            Watch(cluster, settings_with(connect_s=0.3))
+
+    start = time.monotonic()
+    _, *children = run_ranks(act, 3)
+    assert time.monotonic() - start < LIMIT_S, "as long as torch would wait"
+    for child in children:
+        assert isinstance(child, ControlError)
+        assert (str(child), child.ranks) == ("rank 0 did not say where it is in time", (0,))
 
 
 def test_who_ends_by_itself_is_not_ended(monkeypatch, capsys):

@@ -53,7 +53,7 @@ class Watch:
         def lookup(rank: int) -> str:
             try:
                 store.wait([f"{name}/{rank}"], patience)
-            except RuntimeError as error:  # So torch tells of a time that is over.
+            except RuntimeError as error:  # So torch says that time is over, or the store gone.
                 raise TimeoutError(str(error)) from error
             return store.get(f"{name}/{rank}").decode()
 
@@ -176,8 +176,8 @@ class Watch:
         No cause is named to the voice: it is rank 0, whose whole node may be lost, and none of
         those who know need be the first rank of another.
         """
-        say = lambda: self._voice.say(line, lambda: tell(line))  # noqa: E731
-        threading.Thread(target=say, name="stall", daemon=True).start()
+        what = line, lambda: tell(line)
+        threading.Thread(target=self._voice.say, args=what, name="stall", daemon=True).start()
 
 
 def tell(line: str) -> None:

@@ -131,7 +131,7 @@ class TestProcesses:
             results = ranks.results(without=[culprit])
         assert len({result["error"] for result in results.values()}) == 1
         assert f"waited 4 s for rank {culprit} (gives no answer" in results[2]["error"]
-        # Reported by rank 0, or by rank 1 if rank 0 is the one.
+        # Reported by rank 0, or by rank 1 among others if rank 0 is the one.
         (_, line), *_ = results[1 if culprit == 0 else 0]["lines"]
         assert line.startswith(f"step 5 has waited 1.5 s for rank {culprit} (gives no answer")
 
@@ -331,6 +331,22 @@ class TestOneProcess:
         with pytest.raises(ControlError, match="rank 1 failed"):
             second.close()
 
+    def test_a_control_thread_that_fails_ends_all(self):
+        # No rank would hear of anything any more, nor know why.
+        def report(line):
+            raise RuntimeError("no\nluck")
+
+        heard = []
+        patience = {"stall_s": 0.2, "hang_s": 200.0, "reply_s": 100.0}
+        first, second = planes(2, report=report, on_failure=heard.append, settings=patience)
+        first.vote(0)
+        line = "rank 0 failed: its control thread stopped: RuntimeError: no luck"
+        for control in (first, second):
+            with pytest.raises(ControlError, match=line) as caught:
+                control.close()
+            assert caught.value.ranks == (0,)
+        assert [str(error) for error in heard] == [line] * 2
+
     def test_many_packets_at_once_arrive(self):
         # More than the kernel holds for a connection: the rest waits until there is room.
         fingerprint = tuple(range(10**19, 10**19 + 800_000))  # 17 MB of text
@@ -442,6 +458,15 @@ class TestGreeting:
             ControlPlane(0, 3, board.addresses_of_run(), settings)
         with pytest.raises(ControlError, match="rank 1, 2 did not connect in time"):
             ControlPlane(1, 3, board.addresses_of_run(), ControlSettings(connect_s=100))
+
+    def test_a_parent_that_says_no_address_is_named(self):
+        def lookup(rank):
+            raise TimeoutError("the time is over")
+
+        addresses = Addresses(lambda rank, address: None, lookup)
+        with pytest.raises(ControlError, match="rank 0 did not say where it is in time") as caught:
+            ControlPlane(1, 2, addresses)
+        assert caught.value.ranks == (0,)
 
     def test_an_address_where_nobody_is(self):
         with socket.socket() as unused:

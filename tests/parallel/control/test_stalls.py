@@ -138,12 +138,20 @@ class TestSilentRank:
         assert len(lines) == 1
         assert f"has waited 35 s for rank {silent} (gives no answer" in lines.pop()
 
-    def test_silent_rank_0_is_reported_by_rank_1(self, made):
-        made.stopped = {0}
-        submit_all_but(made, 0)
+    @pytest.mark.parametrize(("stopped", "tellers"), [({0}, {1, 4}), ({0, 1, 2}, {4})])
+    def test_silent_rank_0_is_reported_by_each_child(self, made, stopped, tellers):
+        # In the same line, so that one may tell it; one must be left if a whole node is lost.
+        made.stopped = stopped
+        for member in made.members:
+            if member.seat.rank not in stopped:
+                member.vote(3)
+        made.settle()
         made.run_until(11.1)
-        assert "rank 0 (gives no answer" in made.lines[1][0]
-        assert set(made.lines) == {1}
+        line = (
+            "step 3 has waited 10 s for rank 0 (gives no answer: "
+            "its process is stopped, or its node or link is lost)"
+        )
+        assert made.lines == {rank: [line] for rank in tellers}
 
     def test_a_rank_that_wakes_up_in_time_is_forgiven(self, made):
         made.stopped = {4}
@@ -224,6 +232,29 @@ class TestWaitElsewhere:
         # Long steps, in which nobody waits for anybody, are no stall.
         made.run_until(1000)
         assert made.lines == {}
+
+    @pytest.mark.parametrize("first_vote", [1, 101])
+    def test_a_word_of_it_that_comes_late_is_forgotten(self, first_vote):
+        # Rank 2 is slow to its first batch. Just when rank 1 says that it waits, all go on.
+        made = MadeTree(3, 2, 0, **PATIENCE)
+        for member in made.members[:2]:
+            member.await_others()
+        made.now = 10.0
+        made.members[1].tick()
+        made.collect(1)
+        for member in made.members[:2]:
+            member.go_on()
+        made.settle()
+        # A long step, then short ones: nobody votes on step 0, nor on those before a resume.
+        made.run_until(100.0)
+        for step in range(first_vote, first_vote + 50):
+            for member in made.members:
+                member.vote(step)
+            made.settle()
+            made.run_until(made.now + 1.0)
+        assert made.lines == {}
+        assert all(member.failure is None for member in made.members)
+        assert all(member.next_tick() is None for member in made.members)
 
     def test_all_who_wait_for_one_another_name_nobody(self, made):
         # Whom to name? The collective's own timeout ends that.

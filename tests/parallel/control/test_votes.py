@@ -8,6 +8,7 @@ from tests.parallel.control.made_members import MadeTree
 
 from exastorm.parallel.control.messages import Difference, Outcome, Status
 from exastorm.parallel.control.stragglers import StragglerTable
+from exastorm.parallel.control.votes import LEAVE
 
 
 def vote_all(made, step, **votes):
@@ -91,6 +92,52 @@ def test_only_the_last_outcomes_are_kept():
     for step in range(150):
         vote_all(made, step)
     assert all(len(member.votes.outcomes) <= 100 for member in made.members)
+
+
+class TestWaitingForAVote:
+    """What is heard of a step on which nobody votes any more opens no poll, and keeps none."""
+
+    @pytest.fixture
+    def votes(self):
+        made = MadeTree(2, 2)
+        vote_all(made, 5)
+        votes = made.members[0].votes
+        votes.made = made
+        return votes
+
+    @pytest.mark.parametrize("step", [0, 4, 5])
+    def test_past_steps_are_ignored(self, votes, step):
+        votes.touch(step, 0.0)
+        assert votes.oldest() is None
+
+    @pytest.mark.parametrize("step", [6, LEAVE])
+    def test_what_is_to_come_is_waited_for(self, votes, step):
+        votes.touch(step, 0.5)
+        assert votes.oldest() == (0.5, step)
+        # A vote on a later step ends the wait for that one, but not for the end of the run.
+        votes.made.now = 2.0
+        votes.made.members[0].vote(7)
+        assert votes.oldest() == (2.0, 7)
+        vote_rest = votes.made.members[1]
+        vote_rest.vote(7)
+        votes.made.settle()
+        assert votes.oldest() == ((0.5, LEAVE) if step == LEAVE else None)
+
+    def test_an_outcome_ends_all_before_it(self, votes):
+        # A child of rank 0 speaks of step 6, then votes on step 7 as all do.
+        votes.made.members[1].vote(6)
+        votes.made.settle()
+        assert votes.oldest() == (0.0, 6)
+        vote_all(votes.made, 7)
+        assert votes.oldest() is None
+
+    def test_the_end_ends_all(self, votes):
+        votes.touch(6, 0.0)
+        for member in votes.made.members:
+            member.leave()
+        votes.made.settle()
+        votes.touch(LEAVE, 0.0)
+        assert votes.oldest() is None
 
 
 def test_nobody_is_over_before_all_have_left():

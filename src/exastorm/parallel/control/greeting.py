@@ -112,7 +112,7 @@ def _connect(rank: int, addresses: Addresses, deadline: float) -> tuple[socket.s
         try:
             address = addresses.lookup(rank)
         except TimeoutError:
-            raise ControlError(f"rank {rank} did not come in time", (rank,)) from None
+            raise ControlError(f"rank {rank} did not say where it is in time", (rank,)) from None
         if address.startswith(_FAILED):
             raise ControlError(address.removeprefix(_FAILED))
         host, port, token = address.split()

@@ -286,6 +286,7 @@ class ControlPlane:
             self._on_failure = None
             on_failure(ControlError(failure.line, failure.ranks, is_told=failure.is_told))
         lines = list(self._lines)
-        self._lines.clear()
-        for line in lines if self._report is not None else ():
-            self._report(line)
+        self._lines.clear()  # Before an error in the report, after which the last is told.
+        if self._report is not None:
+            for line in lines:
+                self._report(line)

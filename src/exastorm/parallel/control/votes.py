@@ -9,7 +9,7 @@ rank 0 is found from each subtree's first fingerprint and its first rank unlike 
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import zip_longest
 
 from exastorm.parallel.control.messages import Difference, Outcome, Tally
@@ -72,7 +72,7 @@ class Votes:
             raise ValueError(f"number must be finite, got {number}")
         self.last_voted = step
         # Who waited before that has gone on; nobody votes on those steps any more.
-        self._polls = {s: poll for s, poll in self._polls.items() if poll.tallies or s > step}
+        self._keep(lambda one, poll: one > step or one == LEAVE or bool(poll.tallies))
         self._vote(step, bits, seconds, fingerprint, number)
 
     def leave(self) -> None:
@@ -102,10 +102,9 @@ class Votes:
     def on_outcome(self, message: Outcome) -> None:
         """The outcome comes from the root."""
         self.seat.send_down(message)
-        if message.step == LEAVE:
-            self._polls.clear()
-        # All have voted on this step, so none votes on one before it.
-        self._polls = {s: p for s, p in self._polls.items() if s > message.step or s == LEAVE}
+        done = message.step
+        # All have voted on it, so none votes on a step before; after the last goodbye on none.
+        self._keep(lambda one, poll: done != LEAVE and (one > done or one == LEAVE))
         self.outcomes[message.step] = message
         while len(self.outcomes) > NUM_KEPT:
             del self.outcomes[next(iter(self.outcomes))]
@@ -146,6 +145,10 @@ class Votes:
             return []
         poll = self._polls.get(step)
         return [c for c in self.seat.children if poll is None or c not in poll.tallies]
+
+    def _keep(self, is_open: Callable[[int, Poll], bool]) -> None:
+        """Drop all other polls."""
+        self._polls = {step: poll for step, poll in self._polls.items() if is_open(step, poll)}
 
     def _is_past(self, step: int) -> bool:
         """True for a step on which this rank has voted, or never will."""
