@@ -74,13 +74,12 @@ def try_fault(fault, whole, asked, record):
         # What is drawn does not depend on which other faults are tried.
         drawn = draw(random.Random(f"{asked.seed} {fault} {number}"), asked.num_ranks)
         folder = out / fault
-        shutil.rmtree(folder, ignore_errors=True)
-        course = Course(folder, out / "samples", asked.patience)
         start = time.monotonic()
-        case = Case(course=course, whole=whole, num_ranks=asked.num_ranks, **drawn)
         try:
-            trial = FAULTS[fault](case)
-        except (AssertionError, OSError, InputError) as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            course = Course(folder, out / "samples", asked.patience)
+            trial = FAULTS[fault](Case(course, whole, asked.num_ranks, **drawn))
+        except (AssertionError, OSError, InputError, subprocess.SubprocessError) as error:
             trial = Trial(problems=[f"{type(error).__name__}: {error}"])
         took = {"fault": fault, **drawn, "minutes": round((time.monotonic() - start) / 60, 2)}
         rows.append(trial)
@@ -97,7 +96,8 @@ def row_of(fault, trials):
         len(trials),
         sum(trial.is_clear for trial in trials),
         sum(trial.is_bounded for trial in trials),
-        f"{max(trial.ended_s for trial in trials):.1f}",
+        # One whose end is not known is the longest.
+        f"{max((trial.ended_s for trial in trials), key=lambda s: (s != s, s)):.1f}",
         sum(trial.is_same for trial in trials),
         sum(trial.is_other_right for trial in trials),
     ]

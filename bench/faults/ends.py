@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 
 import torch
+from ranks import BATCH
 
 from exastorm.samples.shards import SampleStore
 from exastorm.train.checkpoint_files import latest_step, list_steps, read_state, what_is_wrong
@@ -94,7 +95,7 @@ def last_loss(run):
     return sum(losses) / len(losses) if losses else math.nan
 
 
-def wrong_with_other(course, whole, num_ranks, batch, part="other"):
+def wrong_with_other(course, whole, num_before, num_ranks):
     """What is wrong with a run that went on with another number of ranks; empty if nothing is.
 
     Checked are: its last step; that its weights are numbers; its loss; and that in each epoch no
@@ -108,12 +109,16 @@ def wrong_with_other(course, whole, num_ranks, batch, part="other"):
     ratio = last_loss(course.other) / last_loss(whole)
     if not 1 / LOSS_RATIO < ratio < LOSS_RATIO:
         return f"its loss is {ratio:.2f} times that of the whole run"
-    before, after = read_notes(course.notes, "first-0"), read_notes(course.notes, f"{part}-0")
+    before, after = read_notes(course.notes, "first-0"), read_notes(course.notes, "other-0")
     begun = min(step for step, _, _ in after)
     kept = [row for row in before if row[0] < begun]
     num_samples = len(SampleStore(course.samples).indices("train"))
-    wrong = wrong_with_steps(after, range(begun, state["step"]), batch * num_ranks)
-    return wrong or wrong_with_samples(kept, after, batch * num_ranks, num_samples)
+    batches = BATCH * num_before, BATCH * num_ranks
+    return (
+        wrong_with_steps(kept, range(begun), batches[0])
+        or wrong_with_steps(after, range(begun, state["step"]), batches[1])
+        or wrong_with_samples(kept, after, batches, num_samples)
+    )
 
 
 def read_notes(notes, name):
@@ -133,10 +138,11 @@ def wrong_with_steps(rows, steps, batch):
     return f"steps {sorted(wrong)} are not of {batch} samples" if wrong else ""
 
 
-def wrong_with_samples(before, after, batch, num_samples):
+def wrong_with_samples(before, after, batches, num_samples):
     """What is wrong with who saw what: steps before ranks became others, and after.
 
-    With `num_samples` in the training split, an epoch ends when they fill no batch any more.
+    An epoch ends when what is left of the training split's samples fills no batch of all ranks,
+    before and after; the last one may end sooner.
     """
     seen, num_before = defaultdict(Counter), Counter()
     for _, epoch, hashes in before:
@@ -146,13 +152,20 @@ def wrong_with_samples(before, after, batch, num_samples):
     num_seen, last = len(set().union(*seen.values())), max(seen)
     if num_seen > num_samples:
         return f"{num_seen} samples were seen, the training split has {num_samples}"
-    if list(sorted(seen)) != list(range(last + 1)):
+    if len(seen) != last + 1:
         return f"only the epochs {sorted(seen)} were seen"
     for epoch, counts in sorted(seen.items()):
-        twice = [name for name, count in counts.items() if count > 1]
-        if twice:
-            return f"{len(twice)} samples were seen twice in epoch {epoch}"
-        tail = (num_samples - num_before[epoch]) % batch
-        if epoch != last and len(counts) != num_samples - tail:
+        num_again = counts.total() - len(counts)
+        if num_again:
+            return f"{num_again} samples were seen again in epoch {epoch}"
+        num_full = num_samples - _tail_of(epoch, num_before, batches, num_samples)
+        if epoch != last and len(counts) != num_full:
             return f"{len(counts)} samples of {num_samples} were seen in epoch {epoch}"
     return ""
+
+
+def _tail_of(epoch, num_before, batches, num_samples):
+    """Samples that nobody sees, in all epochs but the last."""
+    if epoch < max(num_before, default=0):
+        return num_samples % batches[0]
+    return (num_samples - num_before[epoch]) % batches[1]

@@ -60,12 +60,12 @@ def stopped(rank):
 
 def waits_for(ranks):
     """A line that names none but some of these, as silent."""
-    one = rf"rank ({'|'.join(map(str, ranks))}) \(gives no answer[^;]*\)"
+    one = rf"rank ({'|'.join(map(str, ranks))}) \(gives no answer[^;)]*\)"
     return rf"step \d+ has waited [\d.]+ s for {one}(; {one})*"
 
 
 def blames_no_rank(text):
-    """A line with a text in it."""
+    """A line with a text in it that names no rank."""
     return rf"(?!.*\brank \d).*{re.escape(text)}.*"
 
 
@@ -153,7 +153,9 @@ def judged(case, ended, limit_s, ended_at, expected):
     patience = case.course.patience
     in_time = True
     if expected.is_silent:
-        trial.report_s = min((second for second, line in said if STALL.match(line)), default=math.nan)
+        trial.report_s = min(
+            (second for second, line in said if STALL.match(line)), default=math.nan
+        )
         latest_s = STALL_S + REPLY_S + MARGIN_S
         in_time = EARLIEST * STALL_S <= trial.report_s / patience <= latest_s
     trial.is_bounded = None not in ended.code and trial.ended_s <= limit_s * patience and in_time

@@ -162,6 +162,7 @@ def summary_of(trainer: Trainer, signal: str | None) -> TrainSummary:
         num_bad_steps=trainer.stepper.check().num_total,
         bad_samples=trainer.together.found(),
         stragglers=tuple(trainer.together.stragglers()),
-        stopped_by=None if trainer.is_over() else signal,
+        # Any rank may have been asked to stop.
+        stopped_by=None if trainer.is_over() else signal or "a signal to another rank",
         reached_target=trainer.best.reached_target,
     )
