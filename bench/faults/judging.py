@@ -1,6 +1,5 @@
 """Where a fault strikes, what is counted as clear and in time, and what came of a trial."""
 
-import math
 import re
 from dataclasses import dataclass, field
 
@@ -76,7 +75,7 @@ class Trial:
     Attributes:
         told: What was said at the end, line by line.
         is_clear: Whether that is one line (of each side, where the network was cut), the right one.
-        report_s: Seconds from the fault until the first stall report.
+        report_s: Seconds from the fault until the first stall report; None without one.
         ended_s: Seconds from the fault until all ranks had ended.
         is_bounded: Whether that was in time, and so was the stall report, where there must be one.
         problems: What else is wrong.
@@ -86,7 +85,7 @@ class Trial:
 
     told: list = field(default_factory=list)
     is_clear: bool = False
-    report_s: float = float("nan")
+    report_s: float | None = None
     ended_s: float = float("nan")
     is_bounded: bool = False
     problems: list = field(default_factory=list)
@@ -151,13 +150,9 @@ def judged(case, ended, limit_s, ended_at, expected):
     trial.is_clear = is_clear(trial.told, expected)
     trial.ended_s = ended_at - struck_at
     patience = case.course.patience
-    in_time = True
-    if expected.is_silent:
-        trial.report_s = min(
-            (second for second, line in said if STALL.match(line)), default=math.nan
-        )
-        latest_s = STALL_S + REPLY_S + MARGIN_S
-        in_time = EARLIEST * STALL_S <= trial.report_s / patience <= latest_s
+    trial.report_s = min((second for second, line in said if STALL.match(line)), default=None)
+    earliest_s, latest_s = EARLIEST * STALL_S, STALL_S + REPLY_S + MARGIN_S
+    in_time = trial.report_s is None or earliest_s <= trial.report_s / patience <= latest_s
     trial.is_bounded = None not in ended.code and trial.ended_s <= limit_s * patience and in_time
     return trial
 

@@ -132,6 +132,23 @@ def test_a_store_that_is_silent_is_not_waited_for(said, monkeypatch):
     assert silent.num_asked == 1
 
 
+@pytest.mark.usefixtures("patient")
+def test_a_store_that_the_main_thread_waits_at_is_asked_by_another_connection(said):
+    def connection():
+        return dist.TCPStore("127.0.0.1", host.port, is_master=False, wait_for_workers=False)
+
+    host, stuck = server(), connection()
+    Voice(host, 2, said, is_host=False).end(InputError("bad"))
+    # As a rank that waits in gloo for one that has failed.
+    waiting = threading.Thread(target=lambda: stuck.get("never"), daemon=True)
+    waiting.start()
+    Voice(stuck, 2, said, open_again=connection).end(InputError("bad"))
+    assert waiting.is_alive()
+    assert said == ["bad"]
+    host.set("never", "")
+    waiting.join(LIMIT_S)
+
+
 # Ranks 0 to 5 on nodes 0, 0, 0, 1, 1, 2; where nobody can ask, on the node of the lost ones all
 # that are left say it, on others the first.
 @pytest.mark.parametrize(

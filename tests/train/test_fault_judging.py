@@ -1,7 +1,9 @@
 """What bench/faults.sh calls well: made-up lines and notes of runs that were not are told apart."""
 
-import importlib
+import importlib.util
 import json
+import subprocess
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -32,7 +34,11 @@ def bench():
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(BENCH))
         names = ("judging", "ends", "ranks")
-        return SimpleNamespace(**{name: importlib.import_module(name) for name in names})
+        modules = {name: importlib.import_module(name) for name in names}
+        spec = importlib.util.spec_from_file_location("bench_faults", BENCH / "__main__.py")
+        main = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(main)
+        return SimpleNamespace(main=main, **modules)
 
 
 @pytest.fixture
@@ -183,3 +189,24 @@ def test_the_last_epoch_is_seen_as_far_as_it_went(bench):
     assert seen(bench, [*AFTER, [5, 1, ["c", "d"]]]) == "steps [5] are not of 2 samples"
     twice = [*AFTER, [5, 1, ["c", "a"]]]
     assert seen(bench, twice, steps=range(1, 6)) == "1 samples were seen again in epoch 1"
+
+
+def test_a_trial_that_breaks_off_is_not_well_and_the_next_is_tried(bench, tmp_path, monkeypatch):
+    def is_busy(case):
+        raise subprocess.CalledProcessError(32, ["umount", "checkpoints"])
+
+    monkeypatch.setitem(bench.main.FAULTS, "busy", is_busy)
+    asked = SimpleNamespace(out=tmp_path, num_trials=2, num_ranks=2, patience=1.0, seed=0)
+    record = StringIO()
+    trials = bench.main.try_fault("busy", tmp_path / "whole", asked, record)
+    assert [trial.is_well for trial in trials] == [False, False]
+    assert all("umount" in problem for trial in trials for problem in trial.problems)
+    assert len(record.getvalue().splitlines()) == 2
+
+
+def test_the_longest_end_is_the_one_that_nobody_saw(bench):
+    ends = [bench.judging.Trial(ended_s=3.0), bench.judging.Trial(ended_s=1.0)]
+    assert "| 3.0 |" in bench.main.row_of("kill", ends)
+    unknown = bench.judging.Trial()
+    for trials in ([unknown, *ends], [*ends, unknown]):
+        assert "| nan |" in bench.main.row_of("kill", trials)

@@ -21,7 +21,7 @@ from exastorm.parallel.launch.cards import Card
 from exastorm.parallel.launch.hosts import host_identity
 from exastorm.parallel.launch.interfaces import source_address
 from exastorm.parallel.launch.launchers import LOOPBACK, Launch
-from exastorm.parallel.launch.meeting import leave, meet, open_store
+from exastorm.parallel.launch.meeting import leave, meet, open_again, open_store
 from exastorm.parallel.launch.stores import KeyStore, MemoryStore
 from exastorm.parallel.launch.transport import (
     DeviceChoice,
@@ -191,7 +191,15 @@ def _open(launch: Launch, timeout_s: float, say: Say | None) -> tuple[KeyStore, 
     store, reached = open_store(launch, timeout_s)
     is_host = launch.rank == 0 and not launch.keeps_store
     where = None if is_host else (reached, launch.port)
-    return store, reached, Voice(store, launch.num_ranks, say, place=where, is_host=is_host)
+    voice = Voice(
+        store,
+        launch.num_ranks,
+        say,
+        place=where,
+        is_host=is_host,
+        open_again=lambda: open_again(launch, reached, ANSWER_S),
+    )
+    return store, reached, voice
 
 
 def _meet(

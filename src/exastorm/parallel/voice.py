@@ -50,6 +50,7 @@ class Voice:
         *,
         place: tuple[str, int] | None = None,
         is_host: bool = False,
+        open_again: Callable[[], KeyStore] | None = None,
     ) -> None:
         """Say nothing yet.
 
@@ -59,9 +60,11 @@ class Voice:
             say: Tells the user of an error; None leaves that to whoever catches it.
             place: Address and port of the store, where another process keeps it.
             is_host: Whether the others lose the store with this process.
+            open_again: Makes a connection to the store of its own; None takes that of `store`,
+                which a main thread that is stuck may keep.
         """
         self._store, self._num_ranks, self._say = store, num_ranks, say
-        self._place, self._is_host = place, is_host
+        self._place, self._is_host, self._open_again = place, is_host, open_again
         self._is_deaf = False
 
     def end(self, error: BaseException, say: Say | None = None) -> None:
@@ -142,9 +145,9 @@ class Voice:
     def _ask(self, question: Callable[[], Answer]) -> Answer | None:
         """What the store answers; None where it can't be asked, or does not answer in time.
 
-        Asked on another thread: the store may answer nobody while a call to it waits, and torch
-        waits for ever for a machine that can't be reached. Whether it is there at all is tried
-        first, since torch writes pages about a store that is gone.
+        Asked on another thread, since torch waits for ever for a machine that can't be reached, and
+        by a connection of its own, since one answers nobody while a call to it waits. Whether the
+        store is there at all is tried first: torch writes pages about one that is gone.
         """
         if self._num_ranks == 1 or self._is_deaf:
             return None
@@ -155,6 +158,8 @@ class Voice:
             with suppress(RuntimeError, OSError):
                 if self._place is not None:
                     socket.create_connection(self._place, ANSWER_S).close()
+                if self._open_again is not None:
+                    self._store, self._open_again = self._open_again(), None
                 answer = (question(),)
             answers.put(answer)
 

@@ -1,10 +1,11 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exastorm.parallel.control.tree import Tree
 
 
+@settings(deadline=None)
 @given(st.integers(1, 300), st.integers(0, 9))
 def test_every_rank_hangs_below_its_parent_once(num_ranks, radix):
     tree = Tree(num_ranks=num_ranks, radix=radix)
@@ -20,6 +21,7 @@ def test_every_rank_hangs_below_its_parent_once(num_ranks, radix):
     assert sorted(seen) == list(range(num_ranks))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 300), st.integers(1, 9))
 def test_depth_and_height_are_those_of_the_longest_way(num_ranks, radix):
     tree = Tree(num_ranks=num_ranks, radix=radix)

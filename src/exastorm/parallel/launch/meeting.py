@@ -72,10 +72,33 @@ def open_store(launch: Launch, timeout_s: float) -> tuple[KeyStore, str]:
             f"{launch.address}:{launch.port} must be the meeting point of this run, but something "
             f"else answers there ({_first_line(error)})"
         ) from None
-    # What another run, or this one before a restart, has left there must not be taken for ours.
+    return _own_part(store, launch), reached
+
+
+def open_again(launch: Launch, reached: str, timeout_s: float) -> KeyStore:
+    """Another connection to the store: the first answers nobody as long as a call to it waits.
+
+    Args:
+        launch: Who and where.
+        reached: The address at which the store was found.
+        timeout_s: How long an answer may take, seconds.
+
+    Raises:
+        RuntimeError: If the store is gone.
+    """
+    limit = timedelta(seconds=timeout_s)
+    store = _torch.TCPStore(reached, launch.port, timeout=limit, wait_for_workers=False)
+    return _own_part(store, launch)
+
+
+def _own_part(store: Any, launch: Launch) -> KeyStore:
+    """What this run keeps in a store.
+
+    What another run, or this one before a restart, has left there must not be taken for ours.
+    """
     start = launch.restart_count if launch.keeps_store else 0
-    shared: KeyStore = _torch.PrefixStore(f"exastorm/{launch.job}/{start}", store)
-    return shared, reached
+    own: KeyStore = _torch.PrefixStore(f"exastorm/{launch.job}/{start}", store)
+    return own
 
 
 def meet(store: KeyStore, launch: Launch, card: Card, timeout_s: float) -> Verdict:
