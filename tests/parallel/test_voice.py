@@ -137,7 +137,8 @@ def test_a_store_that_the_main_thread_waits_at_is_asked_by_another_connection(sa
     def connection():
         return dist.TCPStore("127.0.0.1", host.port, is_master=False, wait_for_workers=False)
 
-    host, stuck = server(), connection()
+    host = server()
+    stuck = connection()
     Voice(host, 2, said, is_host=False).end(InputError("bad"))
     # As a rank that waits in gloo for one that has failed.
     waiting = threading.Thread(target=lambda: stuck.get("never"), daemon=True)
