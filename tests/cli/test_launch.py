@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.parallel.test_cluster import free_ports
+from tests.parallel.made_ports import free_ports
 from tests.train.conftest import make_samples
 
 import exastorm

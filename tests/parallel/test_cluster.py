@@ -13,6 +13,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from tests.parallel.made_ports import free_ports
+from tests.parallel.made_processes import run_processes
 
 import exastorm
 from exastorm.errors import InputError
@@ -29,35 +30,9 @@ RANK_OF_CLUSTER = Path(__file__).with_name("rank_of_cluster.py")
 def run_ranks(program, num_ranks, prefixes=None, **variables):
     """What each rank saw; prefixes are commands that each is started through."""
     first, second = free_ports(2)
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("GLOO", "SLURM", "EXASTORM"))}
-    base = clean | {
-        "PYTHONPATH": str(Path(exastorm.__file__).parents[1]),
-        "OMP_NUM_THREADS": "1",
-        "WORLD_SIZE": str(num_ranks),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(first),
-        "SECOND_PORT": str(second),
-        **variables,
-    }
-    processes = [
-        subprocess.Popen(
-            [*(prefixes[rank] if prefixes else []), sys.executable, RANK_OF_CLUSTER, program],
-            env=base | {"RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(num_ranks)
-    ]
-    try:
-        outcomes = [process.communicate(timeout=120) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.communicate()
-    for process, (_, errors) in zip(processes, outcomes, strict=True):
-        assert process.returncode == 0, errors
-    return [json.loads(output) for output, _ in outcomes]
+    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": first, "SECOND_PORT": second}
+    words = [RANK_OF_CLUSTER, program]
+    return run_processes(words, num_ranks, 120, prefixes, **where | variables)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ It takes part in one training after another: to start a process costs more than 
 
 import json
 import os
-import sys
 import time
 from pathlib import Path
 
@@ -49,7 +48,7 @@ def measured(fastest):
 
 
 def main():
-    rank, jobs = int(sys.argv[1]), json.loads(os.environ["JOBS"])
+    rank, jobs = int(os.environ["RANK"]), json.loads(os.environ["JOBS"])
     for job in jobs:
         if rank >= job["num_ranks"]:
             continue

@@ -7,19 +7,16 @@ with Adam over their first steps.
 
 import itertools
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from tests.parallel.made_ports import free_ports
+from tests.parallel.made_processes import run_processes
 from tests.train.conftest import changed, last_state, last_weights, make_samples, same
 from tests.train.test_loop import SHORT
 
-import exastorm
 from exastorm.config import to_dict
 from exastorm.parallel.cluster import Cluster
 from exastorm.samples.sampler import SamplePlan, step_samples
@@ -40,27 +37,7 @@ def run_jobs(jobs, limit_s=280):
         job["samples"], job["run"] = str(job["samples"]), str(job["run"])
         if job.setdefault("settings", None) is not None:
             job["settings"] = to_dict(job["settings"])
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("GLOO", "SLURM", "EXASTORM"))}
-    environment = clean | {
-        "PYTHONPATH": str(Path(exastorm.__file__).parents[1]),
-        "OMP_NUM_THREADS": "1",
-        "JOBS": json.dumps(jobs),
-    }
-    num_ranks = max(job["num_ranks"] for job in jobs)
-    processes = [
-        subprocess.Popen(
-            [sys.executable, RANK, str(rank)], env=environment, stderr=subprocess.PIPE, text=True
-        )
-        for rank in range(num_ranks)
-    ]
-    try:
-        ends = [process.communicate(timeout=limit_s) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.communicate()
-    for process, (_, errors) in zip(processes, ends, strict=True):
-        assert process.returncode == 0, errors
+    run_processes([RANK], max(job["num_ranks"] for job in jobs), limit_s, JOBS=jobs)
 
 
 def losses_of(run):

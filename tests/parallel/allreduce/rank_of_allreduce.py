@@ -116,7 +116,7 @@ def direct_sums(cluster, plan):
 
 
 def main():
-    rank, jobs = int(sys.argv[1]), json.loads(os.environ["JOBS"])
+    rank, jobs = int(os.environ["RANK"]), json.loads(os.environ["JOBS"])
     seen = []
     for job in jobs:
         placement = job["placement"]

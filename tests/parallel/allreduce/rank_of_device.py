@@ -64,7 +64,7 @@ def seen_of(way, rank, num_ranks, sizes):
 def main():
     # As in the test itself.
     warnings.simplefilter("error")
-    rank, jobs = int(sys.argv[1]), json.loads(os.environ["JOBS"])
+    rank, jobs = int(os.environ["RANK"]), json.loads(os.environ["JOBS"])
     seen = []
     for job in jobs:
         placement = job["placement"]

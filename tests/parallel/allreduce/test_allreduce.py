@@ -1,16 +1,13 @@
 """Sums over real ranks on emulated nodes: exact where float32 is, near where the wire rounds."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from tests.parallel.made_ports import free_ports
+from tests.parallel.made_processes import run_processes
 
-import exastorm
 from exastorm.parallel.allreduce import direct
 from exastorm.parallel.allreduce.family import AllReduceSettings
 
@@ -56,35 +53,8 @@ def run(jobs, limit_s):
     num_ranks = max(len(job["placement"]) for job in jobs)
     for job, port in zip(jobs, free_ports(len(jobs)), strict=True):
         job["port"] = port
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("GLOO", "SLURM", "EXASTORM"))}
-    environment = clean | {
-        "PYTHONPATH": str(Path(exastorm.__file__).parents[1]),
-        "OMP_NUM_THREADS": "1",
-        "JOBS": json.dumps(jobs),
-    }
-    processes = [
-        subprocess.Popen(
-            [sys.executable, RANK, str(rank)],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(num_ranks)
-    ]
-    try:
-        outcomes = [process.communicate(timeout=limit_s) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.communicate()
-    codes = [process.returncode for process in processes]
-    # Ranks that wait for one that failed fail after it: what each said is shown.
-    assert codes == [0] * num_ranks, "\n".join(
-        f"rank {rank}, code {code}: {errors}"
-        for rank, (code, (_, errors)) in enumerate(zip(codes, outcomes, strict=True))
-    )
-    return [entry for output, _ in outcomes for entry in json.loads(output)]
+    seen = run_processes([RANK], num_ranks, limit_s, JOBS=jobs)
+    return [entry for of_rank in seen for entry in of_rank]
 
 
 @pytest.fixture(scope="module")

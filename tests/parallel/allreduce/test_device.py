@@ -1,9 +1,5 @@
 """Sums that are queued: the same code between CPUs and GPUs; what waits for what needs a GPU."""
 
-import json
-import os
-import subprocess
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,10 +7,10 @@ import pytest
 import torch
 from tests.parallel.made_gpu import SLEEP, needs_gpu, own_group, wait_until
 from tests.parallel.made_ports import free_ports
+from tests.parallel.made_processes import run_processes
 from tests.parallel.made_ranks import run_ranks, values
 from torch import nn
 
-import exastorm
 from exastorm.errors import ExchangeError
 from exastorm.parallel import streams
 from exastorm.parallel.allreduce import choosing
@@ -68,31 +64,8 @@ def sums():
         jobs[list(PLACEMENTS).index(name)]["ways"] += [AUTO]
     for job, port in zip(jobs, free_ports(len(jobs)), strict=True):
         job["port"] = port
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("GLOO", "SLURM", "EXASTORM"))}
-    environment = clean | {
-        "PYTHONPATH": str(Path(exastorm.__file__).parents[1]),
-        "OMP_NUM_THREADS": "1",
-        "JOBS": json.dumps(jobs),
-    }
-    processes = [
-        subprocess.Popen(
-            [sys.executable, RANK, str(rank)],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(6)
-    ]
-    try:
-        outcomes = [process.communicate(timeout=500) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.communicate()
-    for process, (_, errors) in zip(processes, outcomes, strict=True):
-        assert process.returncode == 0, errors
-    return [entry for output, _ in outcomes for entry in json.loads(output)]
+    seen = run_processes([RANK], 6, 500, JOBS=jobs)
+    return [entry for of_rank in seen for entry in of_rank]
 
 
 def seen_of(sums, name, way):
