@@ -1,5 +1,6 @@
 #!/bin/sh
-# What the package does on one GPU, each figure beside the device's own peak in the same run.
+# What the package does on a machine with GPUs: a step on one of them, each figure beside the device's
+# own peak in the same run, and sums of gradients over all of them.
 #
 # Needs python3 with torch and the package's core dependencies; the package itself need not be
 # installed. JSON goes to the folder given as first argument (default: bench/results), a file for each
@@ -39,6 +40,11 @@ if [ "$SMALL" ]; then
     BATCHES="2"
     COMPILED=""
     LAYOUTS="channels_last"
+    RANKS="--exchange.device cpu --exchange.ranks-per-node 2"
+    SIZES="0.064 1"
+    STEPS="--overlap.device cpu --overlap.ranks-per-node 2 --overlap.num-steps 1 --overlap.bucket-mb 1"
+    SAMPLE="--overlap.height 32 --overlap.width 48"
+    LOOP="--overhead.height 32 --overhead.width 48 --overhead.num-rounds 1 --overhead.num-snapshots 40"
 else
     DEVICE="--step.compute.device cuda --step.num-steps 10"
     GRID="--step.height 768 --step.width 1152"
@@ -47,6 +53,12 @@ else
     PRECISIONS="float32 bfloat16 float16"
     COMPILED="off on cuda_graphs"
     LAYOUTS="contiguous channels_last"
+    GPUS=$("$PYTHON" -c "import torch; print(torch.cuda.device_count())")
+    RANKS="--exchange.device cuda --exchange.ranks-per-node $GPUS"
+    SIZES="0.004 0.064 1 25 174.7"
+    STEPS="--overlap.device cuda --overlap.ranks-per-node $GPUS --overlap.num-steps 10"
+    SAMPLE="--overlap.height 768 --overlap.width 1152 --overlap.network.preset full"
+    LOOP="--overhead.height 768 --overhead.width 1152 --overhead.network.preset full"
     # Labels are made on the host: rule sets beside reading the bytes alone.
     bench labels labels
 fi
@@ -91,6 +103,19 @@ for network in deeplabv3plus tiramisu; do
     step "$network-batchnorm" --step.network.name "$network" --step.network.norm batch \
         --step.compute.precision bfloat16
 done
+
+# Sums over one rank for each GPU, by NCCL: its time by size, and what of it a step hides. One GPU alone
+# has nothing to sum, which then says what the exchange costs a step by itself.
+# shellcheck disable=SC2086
+bench exchange exchange $RANKS --exchange.no-emulate --exchange.num-nodes 1 \
+    --exchange.kinds flat --exchange.sizes-mb $SIZES
+# shellcheck disable=SC2086
+bench overlap overlap $STEPS --overlap.no-emulate --overlap.num-nodes 1 $SAMPLE \
+    --overlap.work network --overlap.allreduce.kind flat
+
+# The loop of exastorm train at one process, beside a plain one.
+# shellcheck disable=SC2086
+bench overhead overhead $LOOP
 
 "$PYTHON" - "$OUT" <<'TABLE'
 """One line a run: what was asked of it and what it did."""

@@ -13,7 +13,10 @@ class InputError(ValueError):
         file: The file or store, where known.
         variable: The variable, where known.
         time: The time step, where known.
+        is_told: True where another process tells the user.
     """
+
+    is_told = False
 
     def __init__(
         self,
@@ -32,6 +35,10 @@ class InputError(ValueError):
         where += [f"time {time}"] if time is not None else []
         message = ", ".join(where) + (": " if where else "") + problem
         super().__init__(" ".join(message.split()))
+
+
+class ExchangeError(RuntimeError):
+    """Ranks that should exchange something can't: one is gone, silent, or says something else."""
 
 
 @contextmanager

@@ -24,7 +24,7 @@ class ProgressBar:
         total: Number of steps, or None where unknown.
     """
 
-    def __init__(self, description: str, total: int | None) -> None:
+    def __init__(self, description: str, total: int | None, shown: bool = True) -> None:
         self.total = total
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -34,7 +34,7 @@ class ProgressBar:
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
             console=Console(stderr=True),
-            disable=not sys.stderr.isatty(),
+            disable=not (shown and sys.stderr.isatty()),
         )
         self._task = self._progress.add_task(description, total=total, note="")
 

@@ -18,9 +18,11 @@ from exastorm.samples.settings import PrepareSettings
 from exastorm.train.settings import TrainSettings
 
 QUESTIONS = {
-    "baseline", "channels", "larc", "loss_weights", "networks", "normalization", "precision",
+    "baseline", "channels", "lag", "larc", "loss_weights", "networks", "normalization", "precision",
     "variants",
 }  # fmt: skip
+
+ABLATIONS = QUESTIONS - {"lag", "networks"}
 
 
 def test_shipped_experiments_are_those_of_the_documentation():
@@ -38,7 +40,7 @@ def test_shipped_experiment_loads_and_its_arms_differ(name):
         assert arm.train.network.preset == "compact"
 
 
-@pytest.mark.parametrize("name", sorted(QUESTIONS - {"networks"}))
+@pytest.mark.parametrize("name", sorted(ABLATIONS))
 def test_arms_of_an_ablation_see_as_many_samples(name):
     arms = load_experiment(name).arms
     assert {arm.train.batch_size * arm.train.num_steps for arm in arms} == {4096}
@@ -52,7 +54,7 @@ def test_ablations_share_the_baseline():
         for arm in load_experiment(name).arms
         if trial_of(load_experiment(name), arm, 0).settings == key
     }
-    assert shared == QUESTIONS - {"networks"}
+    assert shared == ABLATIONS
 
 
 def test_adam_follows_the_square_root_of_the_batch_and_larc_the_batch():
@@ -65,6 +67,22 @@ def test_adam_follows_the_square_root_of_the_batch_and_larc_the_batch():
         assert larc.optimizer.trust == pytest.approx(0.004 * batch / 8)
         changed = dataclasses.replace(larc.optimizer, larc="none", trust=plain.optimizer.trust)
         assert dataclasses.replace(larc, optimizer=changed) == plain
+
+
+def test_arms_of_lag_see_as_many_samples_and_differ_in_what_they_say():
+    arms = {arm.name: arm.train for arm in load_experiment("lag").arms}
+    assert {arm.batch_size * arm.num_steps for arm in arms.values()} == {16384}
+    for batch in (8, 64, 512):
+        adam, late = arms[f"{batch}, Adam"], arms[f"{batch}, LARC, no warm-up, lag 1"]
+        cold, larc = arms[f"{batch}, Adam, no warm-up"], arms[f"{batch}, LARC, no warm-up"]
+        # A tenth of the steps.
+        assert adam.schedule.warmup_steps == pytest.approx(adam.num_steps / 10, rel=0.07)
+        assert {a.schedule.warmup_steps for a in (late, cold, larc)} == {0}
+        assert (adam.exchange.lag, larc.exchange.lag, late.exchange.lag) == (0, 0, 1)
+        assert dataclasses.replace(late, exchange=larc.exchange) == larc
+        assert dataclasses.replace(adam, schedule=cold.schedule) == cold
+        assert larc.optimizer.trust == pytest.approx(0.004 * batch / 8)
+        assert adam.optimizer.learning_rate == pytest.approx(2e-3 * (batch / 8) ** 0.5, rel=0.02)
 
 
 def test_arms_lie_over_what_they_share_and_that_over_the_climate(tmp_path):

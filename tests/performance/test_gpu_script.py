@@ -27,5 +27,9 @@ def test_the_script_runs_small_on_a_cpu(tmp_path):
         figures = json.loads(file.read_text())
         assert figures["samples_per_s"] > 0
         assert figures["peak_memory_mb"] > 0
+    for sum_ in json.loads((tmp_path / "exchange.json").read_text())["sums"]:
+        assert (sum_["num_wrong"], sum_["kind"]) == (0, "flat")
+    overlap = json.loads((tmp_path / "overlap.json").read_text())
+    assert (overlap["num_ranks"], overlap["num_wrong"]) == (2, 0)
     assert "0 failed" in done.stdout
     assert len([line for line in done.stdout.splitlines() if "TF/s" in line]) == 1

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from exastorm.parallel.world import World
+from exastorm.parallel.cluster import Cluster
 from exastorm.readers.schema import CLASS_ATTRS, DIMS, mock_dataset
 from exastorm.samples.prepare import prepare_samples
 from exastorm.samples.settings import PrepareSettings
@@ -51,7 +51,7 @@ def train_until_killed(monkeypatch, step_number, samples, run, settings):
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "step", step_until_killed)
         with pytest.raises(KeyboardInterrupt):
-            train(samples, run, settings, World.single())
+            train(samples, run, settings, Cluster.alone())
 
 
 def same(a, b):

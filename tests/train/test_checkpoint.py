@@ -216,6 +216,22 @@ def test_a_failed_write_does_not_hide_what_ended_the_run(run, full_disk, capsys)
         pass
 
 
+def test_a_disk_that_stays_full_is_told_once(run, full_disk, capsys):
+    def train():
+        with CheckpointStore(run, CheckpointSettings()) as store:
+            store.save(state_of(3, size=100_000), 3)
+            try:
+                store.save(state_of(4, size=100_000), 4)
+            except InputError:
+                # As a run does that ends for whatever reason.
+                store.save(state_of(5, size=100_000), 5)
+                raise
+
+    with pytest.raises(InputError, match="step_00000003: cannot be written"):
+        train()
+    assert capsys.readouterr().err == ""
+
+
 def test_the_form_of_before_is_refused_in_one_line(tmp_path):
     (tmp_path / "checkpoint.pt").write_bytes(b"of before")
     for use in (has_checkpoint, lambda run: load(run)):

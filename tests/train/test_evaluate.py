@@ -10,7 +10,7 @@ from tests.train.conftest import NUM_LAT, NUM_LON, make_samples
 from exastorm.errors import InputError
 from exastorm.networks.losses import class_weights
 from exastorm.networks.record import MODEL_NAME, load_model, save_model
-from exastorm.parallel.world import World
+from exastorm.parallel.cluster import Cluster
 from exastorm.samples.shards import SampleStore
 from exastorm.train import baseline
 from exastorm.train.baseline import evaluate_baseline, fit
@@ -32,7 +32,7 @@ def run(samples, tmp_path_factory):
         compute=ComputeSettings(num_threads=1),
     )
     folder = tmp_path_factory.mktemp("run") / "r"
-    train(samples, folder, settings, World.single())
+    train(samples, folder, settings, Cluster.alone())
     return folder
 
 

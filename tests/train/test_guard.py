@@ -248,14 +248,18 @@ def test_gradients_are_clipped_together():
     assert [weight.item() for weight in weights] == pytest.approx([-0.9, -1.2], rel=1e-5)
 
 
-def test_huge_finite_gradients_are_finite():
-    # Their squares are not.
-    weight = nn.Parameter(torch.zeros(1, 1))
+def test_gradients_whose_squares_are_not_finite_are_bad():
+    # Adam's second moment of them would be infinite, and these weights would never move again.
+    weight = nn.Parameter(torch.zeros(2, 8))
     settings = OptimizerSettings(learning_rate=0.5)
     stepper = Stepper(build_optimizer([weight], settings), settings)
-    weight.grad = torch.full((1, 1), -1e30)
+    weight.grad = torch.full((2, 8), -1e30)
     stepper.step(torch.tensor(0.0), 0)
-    assert stepper.check().num_total == 0
+    assert stepper.check().num_total == 1
+    # 16 squares of 1e18 add up to 1.6e37, less than float32's largest, 3.4e38.
+    weight.grad = torch.full((2, 8), -1e18)
+    stepper.step(torch.tensor(0.0), 1)
+    assert stepper.check().num_total == 1
 
 
 def test_gradients_laid_out_otherwise_step_as_they_should():
@@ -281,6 +285,21 @@ def test_statistics_of_batch_norm_survive_a_bad_sample():
     assert torch.isnan(network[1].running_mean).all()
     stepper.step(torch.tensor(math.nan), 1)
     assert torch.equal(network[1].running_mean, good)
+
+
+def test_statistics_of_batch_norm_survive_a_bad_sample_with_lag():
+    # The sample that was seen last is bad; the gradients are those of a good one before it.
+    network = make_network()
+    stepper = make_stepper(network)
+    stepper.step(learn(network, stepper, 0), 0)
+    statistics, weight = network[1].running_mean.clone(), network[0].weight.detach().clone()
+    loss = learn(network, stepper, 1)
+    network[1].running_mean.copy_(statistics)
+    network(torch.full((1, 2, 6, 6), math.nan))
+    stepper.step(loss, 0)
+    assert torch.equal(network[1].running_mean, statistics)
+    assert not torch.equal(network[0].weight, weight)
+    assert stepper.check().num_total == 0
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16"])

@@ -83,3 +83,13 @@ def test_a_run_that_goes_on_tells_every_step_once(tmp_path):
         log.record_step(torch.tensor(30.0))
         log.write_steps(3, 0.1, 1e-3)
     assert [(x["step"], x["loss"]) for x in lines(tmp_path)] == [(1, 1.0), (2, 2.0), (3, 30.0)]
+
+
+def test_ranks_that_were_late_stand_beside_the_scores(tmp_path):
+    late = {"rank": 3, "num_late": 7, "num_steps": 10, "mean_late_s": 0.5, "most_late_s": 1.0}
+    with RunLog(tmp_path, batch_size=1) as log:
+        log.write_validation(1, 0.1, SCORES)
+        log.write_validation(2, 0.2, SCORES, [late])
+    first, second = lines(tmp_path)
+    assert "stragglers" not in first
+    assert second["stragglers"] == [late]

@@ -8,7 +8,7 @@ from tests.train.conftest import last_weights, make_samples, same, train_until_k
 
 from exastorm.errors import InputError
 from exastorm.networks.record import load_model
-from exastorm.parallel.world import World
+from exastorm.parallel.cluster import Cluster
 from exastorm.samples.shards import SampleStore
 from exastorm.train.checkpoint import CheckpointSettings
 from exastorm.train.device import ComputeSettings
@@ -40,24 +40,24 @@ def soft_samples(tmp_path_factory):
 @pytest.fixture(scope="module")
 def soft_run(soft_samples, tmp_path_factory):
     run = tmp_path_factory.mktemp("run") / "soft"
-    return run, train(soft_samples, run, SOFT, World.single())
+    return run, train(soft_samples, run, SOFT, Cluster.alone())
 
 
 def test_certain_soft_labels_train_the_same_weights_as_hard_ones(tmp_path):
     # Every member has the thresholds of the class map: probabilities of 0 and 1.
     samples = make_samples(tmp_path / "s", thresholds=(0.0, 0.0, 0.0))
-    hard = train(samples, tmp_path / "hard", HARD, World.single())
-    soft = train(samples, tmp_path / "soft", SOFT, World.single())
+    hard = train(samples, tmp_path / "hard", HARD, Cluster.alone())
+    soft = train(samples, tmp_path / "soft", SOFT, Cluster.alone())
     assert soft.final_loss == hard.final_loss
     assert same(last_weights(tmp_path / "soft"), last_weights(tmp_path / "hard"))
 
 
 def test_uncertain_ones_train_others(soft_run, soft_samples, samples, tmp_path):
-    hard = train(soft_samples, tmp_path / "hard", HARD, World.single())
+    hard = train(soft_samples, tmp_path / "hard", HARD, Cluster.alone())
     assert not same(last_weights(soft_run[0]), last_weights(tmp_path / "hard"))
     assert soft_run[1].final_loss != hard.final_loss
     # Hard targets do not see the soft labels that lie beside them.
-    train(samples, tmp_path / "plain", HARD, World.single())
+    train(samples, tmp_path / "plain", HARD, Cluster.alone())
     assert same(last_weights(tmp_path / "plain"), last_weights(tmp_path / "hard"))
 
 
@@ -81,18 +81,18 @@ def test_scores_are_against_the_hard_labels(soft_run, soft_samples, samples):
 def test_a_resumed_run_ends_as_a_straight_one(soft_run, soft_samples, tmp_path, monkeypatch):
     train_until_killed(monkeypatch, 3, soft_samples, tmp_path / "r", SOFT)
     # Without a word about targets the run keeps its own.
-    train(soft_samples, tmp_path / "r", None, World.single(), resume=True)
+    train(soft_samples, tmp_path / "r", None, Cluster.alone(), resume=True)
     assert same(last_weights(tmp_path / "r"), last_weights(soft_run[0]))
 
 
 def test_a_hard_run_does_not_go_on_with_soft_targets(soft_samples, tmp_path):
-    train(soft_samples, tmp_path / "r", HARD, World.single())
+    train(soft_samples, tmp_path / "r", HARD, Cluster.alone())
     with pytest.raises(InputError, match=r"keep its settings: targets hard .got soft."):
-        train(soft_samples, tmp_path / "r", SOFT, World.single(), resume=True)
+        train(soft_samples, tmp_path / "r", SOFT, Cluster.alone(), resume=True)
 
 
 def test_soft_targets_need_soft_labels(samples, tmp_path):
     with pytest.raises(InputError, match="soft targets need samples prepared with") as caught:
-        train(samples, tmp_path / "r", SOFT, World.single())
+        train(samples, tmp_path / "r", SOFT, Cluster.alone())
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "r").exists()

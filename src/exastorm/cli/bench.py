@@ -12,6 +12,10 @@ BENCHES: dict[str, tuple[str, str]] = {
     "shards": ("BenchShards", "random reads from several on-disk forms, beside raw reads"),
     "rules": ("BenchRules", "rule sets of labels, beside the truth of a made-up climate"),
     "labels": ("BenchLabels", "rule sets and complete labels, beside reading the bytes"),
+    "exchange": ("BenchExchange", "sums over ranks on emulated nodes, beside the wire's bound"),
+    "overlap": ("BenchOverlap", "how much of the exchange of gradients a step hides"),
+    "overhead": ("BenchOverhead", "the training loop at one process, beside a plain one"),
+    "control": ("BenchControl", "packets and time of the control tree, beside one coordinator"),
     "step": ("BenchStep", "a training step, beside the device's own peak"),
 }
 """What can be measured, its class in `benches/`, and what it is, in the order the data flows."""

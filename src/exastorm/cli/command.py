@@ -1,10 +1,11 @@
-"""What all subcommands share: their two common options, how they are parsed, how they answer."""
+"""What all subcommands share: their two common options, parsing, answers and errors."""
 
 import contextlib
 import dataclasses
 import inspect
 import io
 import json
+import os
 import sys
 from typing import Annotated, Any, ClassVar, TypeVar
 
@@ -60,7 +61,7 @@ class Command:
         """The settings file to read: --config, or the command's own."""
         return option_value(argv, "--config") or cls.default_config
 
-    def run(self) -> Outcome:
+    def run(self) -> Outcome | None:
         """Do the work."""
         raise AssertionError(f"{type(self).__name__} lacks run()")
 
@@ -165,8 +166,10 @@ def figures_text(figures: dict[str, Any], indent: str = "") -> str:
     return "\n".join(lines)
 
 
-def answer(outcome: Outcome, as_json: bool) -> None:
-    """Print what a command did, as JSON or for people."""
+def answer(outcome: Outcome | None, as_json: bool) -> None:
+    """Print what a command did, as JSON or for people; None is for others to tell."""
+    if outcome is None:
+        return
     if as_json:
         sys.stdout.write(json.dumps(outcome.figures, indent=2, allow_nan=False) + "\n")
         return
@@ -174,3 +177,17 @@ def answer(outcome: Outcome, as_json: bool) -> None:
         sys.stdout.write(outcome.text.rstrip() + "\n")
     if outcome.line:
         sys.stdout.write(outcome.line + "\n")
+
+
+def error_text(error: Exception) -> str:
+    """What an error says, the file first if the system says which."""
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+        return where + error.strerror
+    return str(error)
+
+
+def tell_error(error: Exception) -> None:
+    """Tell what is wrong, in one line."""
+    sys.stderr.write(f"exastorm: error: {' '.join(error_text(error).split())}\n")
+    sys.stderr.flush()

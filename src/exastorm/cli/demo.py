@@ -23,7 +23,7 @@ from exastorm.cli.outputs import out_folder
 from exastorm.cli.synthesize import synthesize
 from exastorm.labels.archive import label_archive
 from exastorm.labels.settings import LabelSettings
-from exastorm.parallel.world import World
+from exastorm.parallel.cluster import Cluster
 from exastorm.predict.run import segment_archive
 from exastorm.predict.settings import SegmentSettings
 from exastorm.readers.class_maps import open_class_map
@@ -85,7 +85,7 @@ class Steps:
         """Train the network; score it and the per-pixel baseline on held-out time blocks."""
         samples, run = self.out / "samples", self.out / "run"
         with self.step("train"):
-            summary = train(samples, run, self.settings.train, World.single())
+            summary = train(samples, run, self.settings.train, Cluster.alone())
             self.figures["training"] = summary.to_dict()
         with self.step("evaluate"):
             self.figures["network_vs_labels"] = evaluate(run, samples, "test")

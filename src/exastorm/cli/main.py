@@ -8,9 +8,9 @@ from importlib import import_module
 from pathlib import Path
 
 from exastorm import __version__
-from exastorm.cli.command import answer, parse
+from exastorm.cli.command import answer, parse, tell_error
 from exastorm.config import suggestion
-from exastorm.errors import InputError
+from exastorm.errors import ExchangeError, InputError
 
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "synthesize": ("synthesize", "Synthesize", "write a made-up climate with known storms"),
@@ -19,6 +19,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "explain": ("explain", "Explain", "tell why a place is labeled or not, criterion by criterion"),
     "prepare": ("prepare", "Prepare", "turn an archive and its labels into training shards"),
     "train": ("train", "Train", "train a segmentation network"),
+    "plan": ("plan", "Plan", "say what a training on many nodes will do"),
+    "launch": ("launch", "Launch", "train with several ranks on this machine, past lost ones"),
     "evaluate": ("evaluate", "Evaluate", "score a network or masks against labels"),
     "segment": ("segment", "Segment", "apply a trained network to an archive"),
     "census": ("census", "Census", "count and measure the storms in masks"),
@@ -32,6 +34,9 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 """Subcommand to its module in `cli/`, its class, and what it does, in the order the data flows."""
 
 USAGE_ERROR = 2
+
+LOST = 1
+"""Exit code where other ranks are gone; a supervisor then starts all of them again."""
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it: 128 and the number of SIGINT."""
@@ -55,31 +60,26 @@ def overview() -> str:
     )
 
 
-def run(argv: list[str]) -> None:
-    """Run one command and print what it did."""
+def run(argv: list[str]) -> int:
+    """Run one command and print what it did; returns the exit code."""
     if not argv or argv[0] in ("-h", "--help", "help"):
         sys.stdout.write(overview() + "\n")
-        return
+        return 0
     if argv[0] == "--version":
         sys.stdout.write(f"exastorm {__version__}\n")
-        return
+        return 0
     name = argv[0]
     if name not in COMMANDS:
         raise InputError(f"unknown command {name!r}{suggestion(name, COMMANDS)}")
     if name == "bench":
         import_module("exastorm.cli.bench").main(argv[1:])
-        return
+        return 0
+    if name == "launch":
+        return int(import_module("exastorm.cli.launch").main(argv[1:]))
     module, cls, _ = COMMANDS[name]
     command = parse(getattr(import_module(f"exastorm.cli.{module}"), cls), name, argv[1:])
     answer(command.run(), command.json)
-
-
-def error_text(error: Exception) -> str:
-    """What an error says, the file first if the system says which."""
-    if isinstance(error, OSError) and error.strerror:
-        where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
-        return where + error.strerror
-    return str(error)
+    return 0
 
 
 def warning_text(
@@ -102,25 +102,29 @@ def _drop_output() -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns 0 when done, 2 for a mistake in what was given.
 
-    Ctrl-C gives 130. Anything else is a fault of exastorm and ends with its traceback and code 1.
+    Ctrl-C gives 130, and another rank that is gone 1. Anything else is a fault of exastorm and ends
+    with its traceback and code 1.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A locale without "²" gets "?" for it, rather than nothing at all.
         sys.stdout.reconfigure(errors="replace")
     warnings.formatwarning = warning_text
+    code = 0
     try:
-        run(sys.argv[1:] if argv is None else argv)
+        code = run(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
     except BrokenPipeError:
         # Who reads the output has had enough (`| head`); what was asked for is done.
         _drop_output()
-    except (InputError, OSError) as error:
-        sys.stderr.write(f"exastorm: error: {' '.join(error_text(error).split())}\n")
-        return USAGE_ERROR
+    except (InputError, OSError, ExchangeError) as error:
+        # Of all ranks one tells.
+        if not getattr(error, "is_told", False):
+            tell_error(error)
+        return LOST if isinstance(error, ExchangeError) else USAGE_ERROR
     except KeyboardInterrupt:
         sys.stderr.write("exastorm: stopped\n")
         return INTERRUPTED
-    return 0
+    return code
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
 """Where this process sits among all that train together, in one frozen object.
 
-Ranks are numbered node by node: `rank = node * ranks_per_node + rank_of_node`. A run in one process
-is a world of one rank, so that no caller asks whether it is alone.
+Each process is a rank; ranks that share a machine form a node, and any rank may sit on any node:
+launchers fill nodes one after the other or deal ranks out in turn, and nodes may differ in size.
+A run in one process is a world of one rank, so that no caller asks whether it is alone.
 """
 
+from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,51 +16,82 @@ class World:
 
     Attributes:
         rank: This process, from 0.
-        num_ranks: All processes.
-        node: This machine, from 0.
-        num_nodes: All machines.
-        rank_of_node: This process among those of its machine, from 0.
-        ranks_per_node: Processes on each machine.
+        placement: The node of each rank; nodes are numbered as they first appear, from 0.
     """
 
     rank: int
-    num_ranks: int
-    node: int
-    num_nodes: int
-    rank_of_node: int
-    ranks_per_node: int
+    placement: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if self.num_nodes < 1 or self.ranks_per_node < 1:
-            raise ValueError(
-                "num_nodes and ranks_per_node must be at least 1, "
-                f"got {self.num_nodes} and {self.ranks_per_node}"
-            )
-        if self.num_ranks != self.num_nodes * self.ranks_per_node:
-            raise ValueError(
-                "num_ranks must be num_nodes x ranks_per_node "
-                f"({self.num_nodes} x {self.ranks_per_node}), got {self.num_ranks}"
-            )
-        for name, value, count in (
-            ("node", self.node, self.num_nodes),
-            ("rank_of_node", self.rank_of_node, self.ranks_per_node),
-        ):
-            if not 0 <= value < count:
-                raise ValueError(f"{name} must be from 0 to {count - 1}, got {value}")
-        expected = self.node * self.ranks_per_node + self.rank_of_node
-        if self.rank != expected:
-            raise ValueError(
-                "rank must be node x ranks_per_node + rank_of_node "
-                f"({self.node} x {self.ranks_per_node} + {self.rank_of_node} = {expected}), "
-                f"got {self.rank}"
-            )
+        if not self.placement:
+            raise ValueError("placement must hold at least one rank, got none")
+        num_nodes = 0
+        for rank, node in enumerate(self.placement):
+            if not 0 <= node <= num_nodes:
+                raise ValueError(
+                    "placement must number nodes as they first appear "
+                    f"(rank {rank} from 0 to {num_nodes}), got node {node}"
+                )
+            num_nodes = max(num_nodes, node + 1)
+        if not 0 <= self.rank < self.num_ranks:
+            raise ValueError(f"rank must be from 0 to {self.num_ranks - 1}, got {self.rank}")
 
     @classmethod
     def single(cls) -> "World":
         """The world of one process."""
-        return cls(rank=0, num_ranks=1, node=0, num_nodes=1, rank_of_node=0, ranks_per_node=1)
+        return cls(rank=0, placement=(0,))
+
+    @property
+    def num_ranks(self) -> int:
+        """All processes."""
+        return len(self.placement)
+
+    @property
+    def node(self) -> int:
+        """The node of this rank."""
+        return self.placement[self.rank]
+
+    @cached_property
+    def num_nodes(self) -> int:
+        """All nodes."""
+        return max(self.placement) + 1
+
+    @cached_property
+    def _peers(self) -> tuple[int, ...]:
+        """The ranks of this node."""
+        return self.ranks_of(self.node)
+
+    @cached_property
+    def rank_of_node(self) -> int:
+        """This process among those of its node, from 0."""
+        return self._peers.index(self.rank)
+
+    @property
+    def ranks_per_node(self) -> int:
+        """Processes on this rank's own node."""
+        return len(self._peers)
 
     @property
     def is_first(self) -> bool:
         """True on the one rank that writes what all share."""
         return self.rank == 0
+
+    @property
+    def is_leader(self) -> bool:
+        """True on the first rank of each node."""
+        return self.rank_of_node == 0
+
+    @cached_property
+    def is_even(self) -> bool:
+        """True if all nodes hold equally many ranks."""
+        return len(set(Counter(self.placement).values())) == 1
+
+    def ranks_of(self, node: int) -> tuple[int, ...]:
+        """The ranks of a node, in rising order; one pass over the placement.
+
+        Raises:
+            ValueError: If there is no such node.
+        """
+        if not 0 <= node < self.num_nodes:
+            raise ValueError(f"node must be from 0 to {self.num_nodes - 1}, got {node}")
+        return tuple(rank for rank, where in enumerate(self.placement) if where == node)

@@ -67,12 +67,12 @@ class BestModel:
     """
 
     def __init__(
-        self, path: Path, index: SampleIndex, settings: TrainSettings, class_weights: Tensor
+        self, path: Path | None, index: SampleIndex, settings: TrainSettings, class_weights: Tensor
     ) -> None:
         """Keep weights in a file.
 
         Args:
-            path: The model file.
+            path: The model file; None on ranks that write none.
             index: Of the samples.
             settings: Of the training.
             class_weights: Weights of the classes in the loss (K,), for the record.
@@ -111,17 +111,7 @@ class BestModel:
         return {"step": self.step, "score": self.score, "mean_iou": self.mean_iou, "iou": self.iou}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to a state of before.
-
-        Where the file of the best weights is gone or damaged they are forgotten, with a warning.
-        """
-        if state["step"] < 0:
-            return
-        try:
-            load_model(self._path)
-        except InputError as error:
-            warnings.warn(f"the best weights so far are lost: {error}", stacklevel=2)
-            return
+        """Go back to a state of before."""
         self.step, self.score = state["step"], state["score"]
         self.mean_iou, self.iou = state["mean_iou"], state["iou"]
 
@@ -129,7 +119,24 @@ class BestModel:
         self, network: SegmentationNetwork, bias: tuple[float, ...], scores: dict[str, Any]
     ) -> None:
         """Write the network, its logits shifted, with its record."""
+        if self._path is None:
+            return
         decided = copy.deepcopy(network)
         decided.add_to_logits(bias)
         training = {"step": self.step, "validation": scores, "class_weights": self._class_weights}
         save_model(self._path, decided, model_record(self._index, self._settings, bias, training))
+
+
+def best_that_is_left(path: Path, state: dict[str, Any]) -> dict[str, Any]:
+    """The state of a `BestModel`, or one before any where its file is gone or damaged.
+
+    Of that there is a warning. One rank looks, for all: the others may not see the file, and all
+    must know the same score.
+    """
+    try:
+        if state["step"] >= 0:
+            load_model(path)
+    except InputError as error:
+        warnings.warn(f"the best weights so far are lost: {error}", stacklevel=2)
+        return {"step": -1, "score": -1.0, "mean_iou": -1.0, "iou": {}}
+    return state

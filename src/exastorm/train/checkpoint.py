@@ -53,6 +53,10 @@ class CheckpointSettings:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
 
+class CheckpointError(InputError):
+    """A checkpoint could not be written."""
+
+
 class CheckpointStore:
     """The checkpoints of one run, as a context manager that keeps other processes out."""
 
@@ -100,7 +104,9 @@ class CheckpointStore:
         except InputError as failure:
             if error is None:
                 raise
-            _warn(str(failure))
+            # Where one has failed, that is why the next ones do.
+            if not isinstance(error, CheckpointError):
+                _warn(str(failure))
         finally:
             if self._writer is not None:
                 self._writer.shutdown()
@@ -191,10 +197,28 @@ class CheckpointStore:
             for other in set(steps) - set(whole[: self._settings.num_kept]):
                 delete_checkpoint(step_path(self._folder, other))
         except OSError as error:
-            raise InputError(
+            raise CheckpointError(
                 f"cannot be written ({error.strerror}); the checkpoint before it is as it was",
                 file=step_path(self._folder, step),
             ) from error
+
+
+class NoCheckpoints(CheckpointStore):
+    """What ranks have that leave checkpoints to the first: the same verbs, and nothing done."""
+
+    def __enter__(self) -> "NoCheckpoints":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Nothing is under way."""
+
+    def save(self, state: dict[str, Any], step: int) -> None:
+        """Leave it to the first rank."""
 
 
 def has_checkpoint(run: Path) -> bool:

@@ -1,6 +1,6 @@
 """The samples of a run: which batch each step is given, and what validation is given."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,16 @@ from torch import Tensor
 from exastorm.errors import InputError
 from exastorm.networks.losses import class_weights
 from exastorm.parallel.world import World
-from exastorm.samples.dataset import Batch, SegmentationDataset, make_loader
+from exastorm.samples.dataset import Batch, SegmentationDataset, make_loader, resume_loader
 from exastorm.samples.index import SampleIndex
 from exastorm.samples.label_sets import fixed_set
-from exastorm.samples.sampler import SamplePlan, step_samples
+from exastorm.samples.sampler import (
+    SamplePlan,
+    SamplePosition,
+    batch_of,
+    epoch_order,
+    position_after,
+)
 from exastorm.samples.shards import SampleStore
 from exastorm.train.settings import TrainSettings
 
@@ -25,6 +31,7 @@ class TrainingData:
         store: The samples.
         class_weights: Loss weight of each class (K,).
         plan: Who reads what in an epoch of training.
+        world: Who sits where.
     """
 
     def __init__(
@@ -45,8 +52,8 @@ class TrainingData:
             class_frequencies(self.store.index, settings), settings.loss.weight_law
         )
         self._settings = settings
-        self._rank = world.rank
-        self._recalled: tuple[str, ...] = ()
+        self.world = world
+        self._start, self._start_step = SamplePosition(), 0
         self._device = device
         self._train = self._split(
             "train", soft=soft, roll=settings.roll, label_set=settings.label_set
@@ -65,47 +72,62 @@ class TrainingData:
         except ValueError as error:
             raise InputError(str(error), file=samples) from None
 
+    def start_at(self, position: SamplePosition, step: int) -> None:
+        """Go on where another attempt, perhaps with other batches, has done so many steps."""
+        self._start, self._start_step = position, step
+
+    def position_of(self, run_step: int) -> SamplePosition:
+        """Where the run stands after so many steps, of them all that this attempt began with."""
+        return position_after(self.plan, self._start, run_step - self._start_step)
+
     def batches(self, start_step: int) -> Iterator[Batch]:
         """Batches of this rank after so many steps of the run, epoch after epoch, without end."""
-        epoch, step = divmod(start_step, self.plan.num_steps)
+        position = self.position_of(start_step)
         while True:
-            yield from make_loader(
+            yield from resume_loader(
                 self._train,
                 self.plan,
-                epoch=epoch,
-                rank=self._rank,
-                start_step=step,
+                position,
+                rank=self.world.rank,
                 settings=self._settings.loader,
                 device=self._device,
             )
-            epoch, step = epoch + 1, 0
+            position = SamplePosition(position.epoch + 1, 0)
 
     def validation_batches(self) -> Iterator[Batch]:
-        """The validation split, in order of time."""
+        """This rank's share of the validation split, in order of time."""
         plan = SamplePlan(
             num_samples=len(self._validation),
             batch_size=self._settings.batch_size,
+            num_ranks=self.world.num_ranks,
             shuffle=False,
             tail="keep",
         )
         return make_loader(
-            self._validation, plan, epoch=0, settings=self._settings.loader, device=self._device
+            self._validation,
+            plan,
+            epoch=0,
+            rank=self.world.rank,
+            settings=self._settings.loader,
+            device=self._device,
         )
 
     def times_of_step(self, run_step: int) -> list[str]:
-        """Times of the samples that this rank sees after `run_step` steps of the run."""
-        epoch, step = divmod(run_step, self.plan.num_steps)
-        chosen = step_samples(self.plan, epoch=epoch, step=step, rank=self._rank)
+        """Times of the samples that this rank sees after `run_step` steps of the run.
+
+        None of steps before this attempt, which may have had other batches.
+        """
+        if run_step < self._start_step:
+            return []
+        epoch, samples_done = self.position_of(run_step)
+        order = epoch_order(self.plan, epoch)[samples_done:]
+        chosen = batch_of(self.plan, order, 0, self.world.rank)
         return [str(self.store.time(int(self._train.samples[i]))) for i in chosen]
 
     def bad_samples(self) -> tuple[str, ...]:
-        """Samples that were left out so far, a line each."""
+        """Samples that this rank has left out in this attempt, a line each."""
         found = self._train.bad_samples | self._validation.bad_samples
-        return tuple(sorted({*self._recalled, *found.values()}))
-
-    def recall_bad_samples(self, told: Iterable[str]) -> None:
-        """Remember those that earlier attempts left out."""
-        self._recalled = tuple(told)
+        return tuple(sorted(found.values()))
 
     def _split(self, name: str, **options: Any) -> SegmentationDataset:
         """A split with this run's class weights."""

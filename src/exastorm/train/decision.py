@@ -126,6 +126,10 @@ class DecisionMeter:
         self._num_labeled += is_labeled
         self.num_images += 1
 
+    def counted(self) -> tuple[Tensor, ...]:
+        """All that was counted, which adds up over meters of different images."""
+        return self.counts, self._iou_sums, self._num_labeled
+
     def shift(self, candidate: int) -> tuple[float, ...]:
         """One candidate (K,)."""
         return tuple(self.candidates[candidate].tolist())

@@ -2,15 +2,15 @@
 
 log.jsonl has two kinds of lines: `{"step", "minutes", "loss", "learning_rate", "samples_per_s",
 "tflop_per_s", "num_bad_steps"}` every few steps, and `{"step", "minutes", "validation": {...}}`
-after each validation. A run that goes on from a checkpoint first drops the lines after it, so that
-every step is told once. Losses stay on the device until a line is written, so that no step waits
-for them.
+after each validation, with "stragglers" where ranks were late over the last steps. A run that goes
+on from a checkpoint first drops the lines after it, so that every step is told once. Losses stay on
+the device until a line is written, so that no step waits for them.
 """
 
 import json
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -33,22 +33,24 @@ class RunLog:
     """
 
     def __init__(
-        self, run: Path, batch_size: int, start_step: int = 0, tflop_per_sample: float = 0.0
+        self, run: Path | None, batch_size: int, start_step: int = 0, tflop_per_sample: float = 0.0
     ) -> None:
         """Open the log of a run.
 
         Args:
-            run: The run folder.
-            batch_size: Samples of one step, for the speed.
+            run: The run folder; None on ranks that write none.
+            batch_size: Samples of one step, of all ranks, for the speed.
             start_step: Steps done before; later lines of an earlier attempt are dropped.
             tflop_per_sample: Dense operations of training on one sample, for the rate.
         """
         self.note = ""
-        self._path = run / LOG_NAME
+        self._path = None if run is None else run / LOG_NAME
         self._batch_size = batch_size
         self._tflop_per_sample = tflop_per_sample
-        keep_lines_until(self._path, start_step)
-        self._events = SummaryWriter(str(run / EVENTS_NAME), purge_step=start_step + 1)
+        self._events: SummaryWriter | None = None
+        if run is not None:
+            keep_lines_until(run / LOG_NAME, start_step)
+            self._events = SummaryWriter(str(run / EVENTS_NAME), purge_step=start_step + 1)
         self._losses: list[Tensor] = []
         self._num_timed = 0
         self._since = time.perf_counter()
@@ -63,7 +65,8 @@ class RunLog:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._events.close()
+        if self._events is not None:
+            self._events.close()
 
     def record_step(self, loss: Tensor) -> None:
         """Add the loss of one step, a scalar on any device."""
@@ -107,7 +110,7 @@ class RunLog:
             values["loss"] = sum(losses) / len(losses)
         self._write({"step": step, "minutes": round(minutes, 4), **values})
         for name, value in values.items():
-            self._events.add_scalar(f"train/{name}", value, step)
+            self._add_scalar(f"train/{name}", value, step)
         self.note = (
             f"loss {values.get('loss', math.nan):.3f}, {values['samples_per_s']:.1f} samples/s"
             f"{self._score}"
@@ -115,14 +118,29 @@ class RunLog:
         self._losses.clear()
         self._restart_clock()
 
-    def write_validation(self, step: int, minutes: float, scores: dict[str, Any]) -> None:
-        """Write the scores of a validation: `mean_iou`, `iou` by class, and what else there is."""
-        self._write({"step": step, "minutes": round(minutes, 4), "validation": scores})
-        self._events.add_scalar("validation/mean_iou", scores["mean_iou"], step)
+    def write_validation(
+        self,
+        step: int,
+        minutes: float,
+        scores: dict[str, Any],
+        stragglers: Sequence[dict[str, float]] = (),
+    ) -> None:
+        """Write the scores of a validation.
+
+        Args:
+            step: Steps done.
+            minutes: Time trained, minutes.
+            scores: `mean_iou`, `iou` by class, and what else there is.
+            stragglers: Ranks that were late, and by how much.
+        """
+        late = {"stragglers": list(stragglers)} if stragglers else {}
+        self._write({"step": step, "minutes": round(minutes, 4), "validation": scores, **late})
+        self._add_scalar("validation/mean_iou", scores["mean_iou"], step)
         for name, value in scores["iou"].items():
             if value is not None:
-                self._events.add_scalar(f"validation/iou_{name}", value, step)
-        self._events.flush()
+                self._add_scalar(f"validation/iou_{name}", value, step)
+        if self._events is not None:
+            self._events.flush()
         self._score = f", IoU {scores['mean_iou']:.3f}"
         self._restart_clock()
 
@@ -131,8 +149,15 @@ class RunLog:
         self._since = time.perf_counter()
         self._num_timed = 0
 
+    def _add_scalar(self, name: str, value: float, step: int) -> None:
+        """Add a point to a curve of TensorBoard's."""
+        if self._events is not None:
+            self._events.add_scalar(name, value, step)
+
     def _write(self, line: dict[str, Any]) -> None:
         """Append one line, which is on its way to the disk when this returns."""
+        if self._path is None:
+            return
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 

@@ -20,7 +20,20 @@ SETTINGS_NAME = "settings.yaml"
 VERSION_NAME = "version.txt"
 SAMPLES_NAME = "samples.txt"
 
-MAY_CHANGE = ("compute.", "loader.", "checkpoint.", "log_interval", "max_bad_steps", "skip_bad")
+MAY_CHANGE = (
+    "compute.",
+    "cluster.",
+    "control.",
+    "exchange.allreduce.",
+    "exchange.bucket_mb",
+    "exchange.order",
+    "exchange.check_interval",
+    "loader.",
+    "checkpoint.",
+    "log_interval",
+    "max_bad_steps",
+    "skip_bad",
+)
 """Beginnings of settings that a resumed run may change. What it learns does not hang on them, but
 for the rounding of another device, precision or number of threads, which also cuts batches into
 other parts for dropout and batch norm."""
@@ -39,9 +52,7 @@ def start_run(run: Path, samples: Path, settings: TrainSettings) -> None:
     Raises:
         InputError: If the folder holds a run that can be resumed.
     """
-    if has_checkpoint(run):
-        told = f"holds a run already; go on with --resume {run}, or take another folder"
-        raise InputError(told, file=run)
+    check_is_new(run)
     run.mkdir(parents=True, exist_ok=True)
     versions = {
         "exastorm": exastorm.__version__,
@@ -56,6 +67,17 @@ def start_run(run: Path, samples: Path, settings: TrainSettings) -> None:
     # The last, in one move: a folder with settings is a run that can be gone on with.
     text = yaml.safe_dump(to_dict(RunSettings(train=settings)), sort_keys=False)
     replace_file(run / SETTINGS_NAME, text.encode())
+
+
+def check_is_new(run: Path) -> None:
+    """Refuse a folder for a new run that holds one.
+
+    Raises:
+        InputError: If it holds a run that can be resumed.
+    """
+    if has_checkpoint(run):
+        told = f"holds a run already; go on with --resume {run}, or take another folder"
+        raise InputError(told, file=run)
 
 
 def resume_run(run: Path, settings: TrainSettings | None) -> TrainSettings:

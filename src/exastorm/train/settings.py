@@ -6,12 +6,15 @@ from typing import Literal, get_args
 
 from exastorm.networks.build import NetworkSettings
 from exastorm.networks.losses import LossSettings, check_loss_targets
+from exastorm.parallel.cluster import ClusterSettings
+from exastorm.parallel.control.settings import ControlSettings
 from exastorm.samples.dataset import LoaderSettings
 from exastorm.samples.label_sets import LabelSet, check_label_set
 from exastorm.train.checkpoint import CheckpointSettings
 from exastorm.train.device import ComputeSettings
 from exastorm.train.optimizer import OptimizerSettings
 from exastorm.train.schedule import ScheduleSettings
+from exastorm.train.together import ExchangeSettings
 from exastorm.train.validation import ValidationSettings
 
 Targets = Literal["hard", "soft"]
@@ -79,6 +82,12 @@ class TrainSettings:
     """Steps between lines of log.jsonl; a line holds the mean loss since the line before."""
 
     compute: ComputeSettings = field(default_factory=ComputeSettings)
+
+    exchange: ExchangeSettings = field(default_factory=ExchangeSettings)
+
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)
+
+    control: ControlSettings = field(default_factory=ControlSettings)
 
     validation: ValidationSettings = field(default_factory=ValidationSettings)
 

@@ -21,6 +21,8 @@ class TrainSummary:
         num_bad_steps: Steps that left the weights as they were, for a loss or gradients that were
             not finite.
         bad_samples: Samples that were left out of their steps, a line each.
+        stragglers: Ranks that were late over the last steps, most lateness in total first: rank,
+            num_late of num_steps, mean_late_s, most_late_s.
         stopped_by: Name of the signal that ended this attempt before the last step, or None.
         reached_target: Whether the target score was reached.
     """
@@ -35,12 +37,14 @@ class TrainSummary:
     best_iou: dict[str, float | None]
     num_bad_steps: int
     bad_samples: tuple[str, ...]
+    stragglers: tuple[dict[str, float], ...] = ()
     stopped_by: str | None
     reached_target: bool
 
     def to_dict(self) -> dict[str, Any]:
         """Figures, JSON-able."""
-        return {**asdict(self), "bad_samples": list(self.bad_samples)}
+        lists = {"bad_samples": list(self.bad_samples), "stragglers": list(self.stragglers)}
+        return {**asdict(self), **lists}
 
     def to_line(self) -> str:
         """One line that says what was done and where it is, or how to go on."""
@@ -51,6 +55,7 @@ class TrainSummary:
             done += f" ({self.num_bad_steps} skipped: loss or gradients not finite)"
         if self.bad_samples:
             done += f" ({len(self.bad_samples)} samples left out)"
+        done += self._late()
         if self.stopped_by is not None:
             again = f"resume with: exastorm train --resume {shlex.quote(self.run)}"
             return f"{done}; stopped by {self.stopped_by}, nothing is lost; {again}"
@@ -62,3 +67,13 @@ class TrainSummary:
             f"{done}; {why}best mean IoU on validation {self.best_mean_iou:.3f}"
             f"{of} at step {self.best_step}: {self.model}"
         )
+
+    def _late(self) -> str:
+        """The worst rank that was late in most steps, as chance alone makes no rank, in words."""
+        for row in self.stragglers:
+            if row["num_late"] > row["num_steps"] / 2:
+                return (
+                    f" (rank {row['rank']} was late in {row['num_late']} of the last "
+                    f"{row['num_steps']} steps, by {row['mean_late_s']:.3g} s)"
+                )
+        return ""

@@ -6,7 +6,7 @@ and then averaged over images, where a class that is absent from labels and answ
 (`mean_iou_per_image`). On maps with few cyclones the second is far higher.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -63,6 +63,7 @@ def validate(
     class_weights: Sequence[float],
     settings: ValidationSettings,
     plan: ComputePlan,
+    add_up: Callable[..., None] = lambda *counts: None,
 ) -> dict[str, Any]:
     """Score a network.
 
@@ -72,6 +73,7 @@ def validate(
         class_weights: Of the loss that the network learned with (K,).
         settings: How.
         plan: Where, and in which numbers.
+        add_up: Sums counts over those who each score a part of the split, in place.
 
     Returns:
         mean_iou, iou by class and mean_iou_per_image with the best decision, that decision_bias,
@@ -87,10 +89,13 @@ def validate(
     seed_dropout(0)
     with torch.inference_mode():
         for batch in batches:
+            if len(batch.field) == 0:
+                continue
             field = batch.field.contiguous(memory_format=plan.memory_format)
             with autocast(plan.device, plan.precision):
                 logits = network(field)
             meter.record_batch(logits, batch.label)
+        add_up(*meter.counted())
     network.train(was_training)
     chosen = meter.best(settings.metric)
     summary = meter.matrix(chosen).summary()

@@ -9,6 +9,7 @@ fixed; so they repeat their rounding. Dropout is seeded by step and part alone.
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from types import TracebackType
 
 import numpy as np
@@ -17,12 +18,35 @@ from torch import Tensor
 
 from exastorm.networks.dropout import seed_dropout
 from exastorm.networks.losses import LossSettings, segmentation_loss
+from exastorm.parallel.gradients import GradientExchange
 from exastorm.samples.dataset import Batch
 from exastorm.train.compiling import Forward
 from exastorm.train.device import ComputePlan
-from exastorm.train.precision import autocast
+from exastorm.train.precision import LossScaler, autocast
 
 Gradients = Sequence[Tensor]
+
+Learner = Callable[[int, Batch], tuple[Tensor, Gradients]]
+"""From number and samples of a part of a batch to its loss and gradients."""
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What a batch is a part of: the batches of all ranks in a step.
+
+    Attributes:
+        total_weight: Gives the sum of all weights, when it is needed.
+        num_samples: Samples in all of them.
+    """
+
+    total_weight: Callable[[], Tensor]
+    num_samples: int
+
+    @classmethod
+    def of(cls, batch: Batch) -> "Whole":
+        """A batch that is the whole."""
+        total = batch.total_weight
+        return cls(lambda: total, len(batch.field))
 
 
 def part_seed(seed: int, step: int, rank: int, part: int) -> int:
@@ -91,6 +115,7 @@ class BatchWorkers:
         batch: Batch,
         seed_of_part: Callable[[int], int],
         scale: Callable[[Tensor], Tensor] = lambda loss: loss,
+        whole: Whole | None = None,
     ) -> Tensor:
         """Set the gradients of all parameters to those of a batch.
 
@@ -98,40 +123,99 @@ class BatchWorkers:
             batch: On the device.
             seed_of_part: Seed of dropout by the number of a part.
             scale: What is done to a loss before its gradients are taken (fp16).
+            whole: What the batch is a part of; None for nothing else.
 
         Returns:
             The loss of the batch, a scalar on the device; nobody has waited for it.
         """
-        parts = cut(batch, self.num_parts(len(batch.field)))
-        total, num_samples = batch.total_weight, len(batch.field)
+        learn = self._learner(seed_of_part, scale, whole or Whole.of(batch))
+        loss, gradients = self._side_by_side(self._parts_of(batch), learn)
+        for parameter, gradient in zip(self._parameters, gradients, strict=True):
+            parameter.grad = gradient
+        return loss
 
-        def learn(worker: int) -> tuple[Tensor, Gradients]:
+    def forward_exchange(
+        self,
+        batch: Batch,
+        seed_of_part: Callable[[int], int],
+        scaler: LossScaler,
+        exchange: GradientExchange,
+        whole: Whole,
+    ) -> Tensor | None:
+        """Set the gradients of all parameters to those of all ranks' batches.
+
+        With lag they are those of the step before. They are not scaled. They are exchanged while
+        backward runs; where parts are computed side by side, when all are there.
+
+        Args:
+            batch: This rank's, on the device.
+            seed_of_part: Seed of dropout by the number of a part.
+            scaler: What is done to a loss before its gradients are taken (fp16).
+            exchange: Of gradients, loss, and weight.
+            whole: What the batch is a part of.
+
+        Returns:
+            Sums over ranks of loss and weight of the step whose gradients these are (2,); None if
+            there are none yet.
+        """
+        parts, learn = self._parts_of(batch), self._learner(seed_of_part, scaler.scale, whole)
+        weight = batch.total_weight
+        # The scale may be another by the time that gradients are used.
+        exchange.divisor = scaler.factor if scaler.enabled else None
+        if self.num_workers > 1:
+            loss, gradients = self._side_by_side(parts, learn)
+            ready = exchange.exchange(gradients, [loss, weight])
+        else:
+            losses: list[Tensor] = []
+            runs = [
+                lambda number=number: losses.append(learn(number, parts[number])[0])
+                for number in range(len(parts))
+            ]
+            ready = exchange.learn(runs, lambda: [torch.stack(losses).sum(), weight])
+        return exchange.extra if ready else None
+
+    @torch.no_grad()
+    def loss_of(self, batch: Batch) -> Tensor:
+        """Loss of a batch by itself, a scalar; nothing is learned."""
+        whole = Whole.of(batch)
+        return self._loss_of(batch, whole.total_weight, whole.num_samples)
+
+    def _learner(
+        self, seed_of_part: Callable[[int], int], scale: Callable[[Tensor], Tensor], whole: Whole
+    ) -> Learner:
+        """What finds loss and gradients of one part, by its number."""
+
+        def learn(number: int, part: Batch) -> tuple[Tensor, Gradients]:
+            seed_dropout(seed_of_part(number))
+            loss = self._loss_of(part, whole.total_weight, whole.num_samples)
+            return loss.detach(), torch.autograd.grad(scale(loss), self._parameters)
+
+        return learn
+
+    def _side_by_side(self, parts: list[Batch], learn: Learner) -> tuple[Tensor, Gradients]:
+        """Loss and gradients of all parts together."""
+
+        def work(worker: int) -> tuple[Tensor, Gradients]:
             losses, gradients = [], None
             for number in range(worker, len(parts), self.num_workers):
-                seed_dropout(seed_of_part(number))
-                part = parts[number]
-                loss = self._loss_of(part, total, num_samples)
-                found = torch.autograd.grad(scale(loss), self._parameters)
-                losses.append(loss.detach())
+                loss, found = learn(number, parts[number])
+                losses.append(loss)
                 # Kept apart from what a replayed graph will write its next gradients to.
                 gradients = _sum_of(gradients, found, keep=len(parts) > 1)
             assert gradients is not None
             return torch.stack(losses).sum(), gradients
 
         workers = range(min(self.num_workers, len(parts)))
-        results = [learn(0)] if len(workers) == 1 else list(self._executor.map(learn, workers))
+        results = [work(0)] if len(workers) == 1 else list(self._executor.map(work, workers))
         gradients: Gradients | None = None
         for _, found in results:
             gradients = _sum_of(gradients, found)
         assert gradients is not None
-        for parameter, gradient in zip(self._parameters, gradients, strict=True):
-            parameter.grad = gradient
-        return torch.stack([loss for loss, _ in results]).sum()
+        return torch.stack([loss for loss, _ in results]).sum(), gradients
 
-    @torch.no_grad()
-    def loss_of(self, batch: Batch) -> Tensor:
-        """Loss of a batch by itself, a scalar; nothing is learned."""
-        return self._loss_of(batch, batch.total_weight, len(batch.field))
+    def _parts_of(self, batch: Batch) -> list[Batch]:
+        """The parts that a batch is learned in."""
+        return cut(batch, self.num_parts(len(batch.field)))
 
     def num_parts(self, num_samples: int) -> int:
         """Parts that so many samples are cut into."""
@@ -140,7 +224,7 @@ class BatchWorkers:
             parts = max(parts, -(-num_samples // self._part_size))
         return parts
 
-    def _loss_of(self, part: Batch, total: Tensor, num_samples: int) -> Tensor:
+    def _loss_of(self, part: Batch, total: Callable[[], Tensor], num_samples: int) -> Tensor:
         """Loss of a part of a batch; parts add up to the whole batch's."""
         # Here, in the worker: each thread has its own autocast.
         with autocast(self._plan.device, self._plan.precision):
@@ -150,7 +234,8 @@ class BatchWorkers:
             part.label,
             part.weight,
             self._loss,
-            total_weight=total,
+            # Other ranks' weights have had the forward pass to arrive.
+            total_weight=total(),
             num_samples=num_samples,
             class_weight=self._class_weights,
         )

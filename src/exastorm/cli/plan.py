@@ -1,0 +1,44 @@
+"""`exastorm plan`: what a training on many ranks will do, without doing it."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, ClassVar
+
+import tyro
+
+from exastorm.cli.command import Command, Outcome, figures_text
+from exastorm.samples.shards import SampleStore
+from exastorm.train.plan import Machine, TrainingPlan, plan_training
+from exastorm.train.settings import TrainSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan(Command):
+    """Say what a training on many nodes will do: batches, buckets, bytes on the wire, memory.
+
+    Nothing is connected or trained; one process on a laptop plans for any machine.
+    """
+
+    example: ClassVar[str] = (
+        "exastorm plan samples --config cluster --machine.num-nodes 4560 --machine.ranks-per-node 6"
+    )
+
+    samples: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
+    """Folder that `exastorm prepare` made."""
+
+    machine: Machine = field(default_factory=Machine)
+    train: TrainSettings = TrainSettings()
+
+    def run(self) -> Outcome:
+        """Work it out."""
+        plan = plan_training(SampleStore(self.samples).index, self.train, self.machine)
+        return Outcome(line_of(plan), plan.to_dict(), figures_text(plan.to_dict()))
+
+
+def line_of(plan: TrainingPlan) -> str:
+    """What matters most, in one line."""
+    return (
+        f"{plan.num_ranks} ranks on {plan.num_nodes} nodes: {plan.steps_per_epoch} steps of "
+        f"{plan.global_batch} samples an epoch, {len(plan.bucket_mb)} buckets of "
+        f"{sum(plan.bucket_mb):.1f} MB in all; each node sends "
+        f"{plan.node_link_mb['hierarchical']:.1f} MB a step"
+    )

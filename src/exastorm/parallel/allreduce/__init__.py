@@ -1,0 +1,1 @@
+"""Sums of buffers over all ranks: in one ring, or in two levels, inside nodes and across them."""

@@ -1,0 +1,1 @@
+"""The control plane: what all ranks agree on, over a tree of light connections beside the step."""
