@@ -255,6 +255,13 @@ def test_a_run_ends_after_hang_s_where_nothing_can_be_written(monkeypatch):
     )
 
 
+def join(name):
+    """Wait for all threads of a name, which must not be heard of in another test."""
+    for thread in threading.enumerate():
+        if thread.name == name:
+            thread.join(LIMIT_S)
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_process_is_ended_even_if_it_cannot_say_why(monkeypatch):
     monkeypatch.setattr(watch_module, "LAST_WORDS_S", 0.1)
@@ -274,6 +281,7 @@ def test_a_process_is_ended_even_if_it_cannot_say_why(monkeypatch):
 
     run_ranks(act)
     assert ended.is_set()
+    join("last words")
 
 
 def test_a_silent_first_rank_is_told_once(monkeypatch, capsys):
@@ -290,9 +298,7 @@ def test_a_silent_first_rank_is_told_once(monkeypatch, capsys):
     while not said and time.monotonic() < deadline:
         said += capsys.readouterr().err
         time.sleep(0.05)
-    for thread in threading.enumerate():
-        if thread.name == "stall":
-            thread.join(LIMIT_S)
+    join("stall")
     said += capsys.readouterr().err
     assert said == "exastorm: step 1 has waited 60 s for rank 0\n"
 

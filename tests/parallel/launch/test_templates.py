@@ -31,7 +31,9 @@ def call(tmp_path):
         }
         path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
         return subprocess.Popen(
-            [SCRIPTS / script, *words], cwd=tmp_path, text=True, start_new_session=True,
+            # A shell can't hear a signal that was ignored when it began, as of jobs in background.
+            ["env", "--default-signal=INT", SCRIPTS / script, *words],
+            cwd=tmp_path, text=True, start_new_session=True,
             env=clean | {"PATH": path} | (variables or {}),
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
