@@ -32,14 +32,14 @@ def test_all_hear_what_any_wanted_one_step_later():
                 if (step, cluster.world.rank) == (5, 2):
                     wish = Status.STOP
                 if (step, cluster.world.rank) == (6, 0):
-                    wish = Status.BAD_STEP
+                    wish = Status(2)
                 number = step + 0.1 * cluster.world.rank
                 outcome = watch.agree(step, wish, number=number)
                 heard.append(outcome and (outcome.step, outcome.status, outcome.number))
         return heard
 
     # Of the first rank's number.
-    expected = [None, (3, Status.NONE, 3.0), (5, Status.STOP, 5.0), (6, Status.BAD_STEP, 6.0)]
+    expected = [None, (3, Status.NONE, 3.0), (5, Status.STOP, 5.0), (6, Status(2), 6.0)]
     assert values(run_ranks(act, 3)) == [expected] * 3
 
 

@@ -10,28 +10,11 @@ import os
 import sys
 
 import torch
+from made_sums import TIMEOUT_S, connected, part_of
 
-import exastorm.parallel.cluster
 from exastorm.parallel.allreduce import direct
 from exastorm.parallel.allreduce.choosing import ChosenAllReduce, make_allreduce
 from exastorm.parallel.allreduce.family import AllReduceSettings
-from exastorm.parallel.cluster import ClusterSettings, connect
-from exastorm.parallel.launch.launchers import Launch
-
-TIMEOUT_S = 300.0
-
-
-def connected(placement, rank, port):
-    """The cluster of a placement, on one machine."""
-    exastorm.parallel.cluster.host_identity = lambda: f"node {placement[rank]}"
-    launch = Launch(launcher="test", rank=rank, num_ranks=len(placement), port=port)
-    settings = ClusterSettings(timeout_s=TIMEOUT_S, meeting_timeout_s=TIMEOUT_S)
-    return connect(launch, settings, "cpu")
-
-
-def part_of(rank, size, seed):
-    """Small integers, which float32 adds without rounding."""
-    return (torch.arange(size) * (rank + 3) + seed) % 101 - 50
 
 
 def problems_of(way, rank, num_ranks, sizes):

@@ -238,8 +238,8 @@ class TestOneProcess:
                 control.submit(step, 2)
                 control.finish(step)
                 assert list(control.released(step)) == [2, 0, 1]
-                control.vote(step, Status.CHECKPOINT, seconds=0.5, fingerprint=(1, 2))
-                assert control.outcome(step).status == Status.CHECKPOINT
+                control.vote(step, Status.STOP, seconds=0.5, fingerprint=(1, 2))
+                assert control.outcome(step).status == Status.STOP
             with control.waiting():
                 pass
             assert control.stragglers() == ()

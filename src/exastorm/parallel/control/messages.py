@@ -11,17 +11,15 @@ from typing import Any, NamedTuple, get_args
 
 
 class Status(IntFlag):
-    """What a rank can vote; a bit is set in the outcome if any rank set it."""
+    """What a rank can vote; a bit is set in the outcome if any rank set it.
+
+    The tree passes on any bits. What else ranks must do alike needs none: a loss or gradient that
+    is not finite is in the sums of all, and checkpoints are due at the same steps.
+    """
 
     NONE = 0
     STOP = 1
     """Leave the loop after this step."""
-    CHECKPOINT = 2
-    """Write a checkpoint after this step."""
-    BAD_STEP = 4
-    """Apply nothing: a gradient is not finite."""
-    ERROR = 8
-    """A rank cannot go on."""
 
 
 class Difference(NamedTuple):
