@@ -208,3 +208,13 @@ def test_fresh_weights_are_cut_where_their_law_says():
     assert layer.weight.abs().max().item() == pytest.approx(2 * (2.6 / fan_in) ** 0.5, rel=1e-2)
     initialize(layer, he_normal)
     assert layer.weight.abs().max().item() > 3.5 * (2 / fan_in) ** 0.5
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_group_norm_on_a_gpu_is_that_on_a_cpu(layout):
+    norm, x = GroupNorm(16).double(), fields(16, 6, 8)
+    expected = norm(x)
+    got = norm.cuda()(x.cuda().to(memory_format=layout))
+    assert got.is_contiguous(memory_format=layout)
+    torch.testing.assert_close(got.cpu(), expected, rtol=0, atol=1e-12)

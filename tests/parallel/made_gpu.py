@@ -26,10 +26,18 @@ class OwnGroup:
     def make_group(self, ranks):
         return dist.group.WORLD
 
+    def unique(self, purpose):
+        return purpose
+
 
 @contextmanager
 def own_group():
     dist.init_process_group("nccl", store=dist.HashStore(), rank=0, world_size=1)
+    # A kernel's first use waits until the GPU is idle, and NCCL connects when it is first asked.
+    once = torch.full((1000,), 1.0, device=OwnGroup.device) * 2.0 + torch.ones(1000, device="cuda")
+    dist.all_reduce(once)
+    assert once.clone().sum().item() == 3000.0
+    torch.cuda._sleep(1)
     try:
         yield OwnGroup()
     finally:

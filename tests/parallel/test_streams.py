@@ -25,9 +25,14 @@ def test_on_a_cpu_waits_are_times_of_the_host():
 
 @needs_gpu
 def test_work_beside_waits_for_its_mark_alone():
+    # A kernel's first use, and a stream's, wait until the GPU is idle.
+    torch.cuda._sleep(1)
+    side = SideStream(GPU)
+    with side.after(Mark(GPU)):
+        Mark(GPU)
     start = Mark(GPU)
     torch.cuda._sleep(SLEEP)
-    slept, side = Mark(GPU), SideStream(GPU)
+    slept = Mark(GPU)
     with side.after(start):
         beside = Mark(GPU)
     with side.after(slept):

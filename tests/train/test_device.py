@@ -34,11 +34,16 @@ def test_graphs_need_a_gpu():
 @pytest.mark.parametrize("tensor_float32", [True, False])
 def test_kernels_are_chosen_and_put_back(deterministic, tensor_float32):
     settings = ComputeSettings(**CPU, deterministic=deterministic, tensor_float32=tensor_float32)
-    cudnn = torch.backends.cudnn
-    before = (cudnn.allow_tf32, cudnn.benchmark, torch.get_num_threads())
+    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+
+    def kernels():
+        return cudnn.allow_tf32, cudnn.benchmark, products.allow_tf32, torch.get_num_threads()
+
+    before = kernels()
     with compute_mode(settings, plan_compute(settings, 4)):
         assert cudnn.allow_tf32 is tensor_float32
+        assert products.allow_tf32 is tensor_float32
         assert cudnn.benchmark is not deterministic
         assert torch.are_deterministic_algorithms_enabled() is deterministic
         assert torch.get_num_threads() == 2
-    assert (cudnn.allow_tf32, cudnn.benchmark, torch.get_num_threads()) == before
+    assert kernels() == before

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from exastorm.networks.atrous import FROM_RATE, convolve_atrous
 from exastorm.networks.bands import convolve_in_bands, takes_bands
 
 Columns = Literal["wrap", "given", "zero"]
@@ -118,18 +119,20 @@ class Convolution(nn.Conv2d):
                 which the input brings along, `reach` columns on each side; zero, nothing.
         """
         self.reach = dilation * (kernel_size // 2)
+        self._zeros = (self.reach, self.reach if columns == "zero" else 0)
         super().__init__(
             num_in,
             num_out,
             kernel_size,
             stride=stride,
-            padding=(self.reach, self.reach if columns == "zero" else 0),
+            padding=self._zeros,
             dilation=dilation,
             bias=bias,
         )
         # On each side columns of the other side of the globe, and of zeros.
         self._beyond = (self.reach * (columns == "wrap"), self.reach * (columns == "zero"))
         self._may_take_bands = stride == dilation == 1 and kernel_size > 1
+        self._has_holes = stride == 1 and dilation >= FROM_RATE and kernel_size > 1 and not bias
 
     def forward(self, *maps: Tensor) -> Tensor:
         """(B, num_in, H, W) to (B, num_out, H / stride, W / stride).
@@ -142,6 +145,8 @@ class Convolution(nn.Conv2d):
         num_wrapped, _ = self._beyond
         if num_wrapped:
             x = wrap_columns(x, num_wrapped, num_wrapped)
+        if self._has_holes and x.is_cuda:
+            return convolve_atrous(x, self.weight, self._zeros, self.dilation[0])
         if self.kernel_size == (1, 1) and _is_eager_float32_on_cpu(x):
             # A single point has no dilation; but with one, torch takes oneDNN also on one thread:
             # twice as fast there as its own 1x1 convolution, both ways (torch 2.13).

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
+from exastorm.networks.channelwise_norm import normalize_by_channel
 from exastorm.networks.layers import Columns, Convolution, Deconvolution
 
 NormName = Literal["group", "batch"]
@@ -60,7 +61,10 @@ class GroupNorm(nn.GroupNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same shape."""
-        return activate(super().forward(x), self.activation)
+        if not x.is_cuda:
+            return activate(super().forward(x), self.activation)
+        normalized = normalize_by_channel(x, self.num_groups, self.weight, self.bias, self.eps)
+        return activate(normalized, self.activation)
 
 
 class BatchNorm(nn.BatchNorm2d):

@@ -165,7 +165,10 @@ def compute_mode(settings: ComputeSettings, plan: ComputePlan) -> Iterator[None]
     """Set threads, determinism and kernels for a training, and put back what was before."""
     before = (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled())
     cudnn: Any = torch.backends.cudnn
-    kernels = (cudnn.allow_tf32, cudnn.benchmark)
+    products: Any = torch.backends.cuda.matmul
+    kernels = (cudnn.allow_tf32, cudnn.benchmark, products.allow_tf32)
+    # Also of what convolutions do by products of matrices (`networks/atrous.py`).
+    products.allow_tf32 = settings.tensor_float32
     # Shapes are fixed: it pays to try the kernels there are once, unless they must repeat.
     cudnn.allow_tf32, cudnn.benchmark = settings.tensor_float32, not settings.deterministic
     if settings.keep_memory and plan.device.type == "cpu":
@@ -180,4 +183,4 @@ def compute_mode(settings: ComputeSettings, plan: ComputePlan) -> Iterator[None]
     finally:
         torch.set_num_threads(before[0])
         torch.use_deterministic_algorithms(before[1])
-        cudnn.allow_tf32, cudnn.benchmark = kernels
+        cudnn.allow_tf32, cudnn.benchmark, products.allow_tf32 = kernels
