@@ -26,7 +26,11 @@ class Train(Command):
     """
 
     example: ClassVar[str] = "exastorm train samples --out run --train.num-steps 500"
-    short_options: ClassVar[dict[str, str]] = {"--skip-bad": "--train.skip-bad"}
+    short_options: ClassVar[dict[str, str]] = {
+        "--skip-bad": "--train.skip-bad",
+        "--stage": "--train.stage.folder",
+        "--keep": "--train.stage.keep",
+    }
 
     samples: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")] = ""
     """Folder that `exastorm prepare` made. With --resume it need not be given, unless it moved."""

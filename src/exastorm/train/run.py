@@ -24,6 +24,7 @@ from exastorm.train.run_folder import (
     start_run,
 )
 from exastorm.train.settings import TrainSettings
+from exastorm.train.staged import samples_here
 from exastorm.train.stopping import StopRequest
 from exastorm.train.summary import TrainSummary
 
@@ -60,8 +61,12 @@ def train(
     )
     one_worker = settings.network.norm == "batch"
     plan = plan_compute(settings.compute, settings.batch_size, one_worker=one_worker)
-    with compute_mode(settings.compute, plan), StopRequest() as stop:
-        trainer = Trainer(samples, run, settings, cluster, plan)
+    with (
+        compute_mode(settings.compute, plan),
+        StopRequest() as stop,
+        samples_here(cluster, samples, settings.stage) as here,
+    ):
+        trainer = Trainer(here, run, settings, cluster, plan)
         kind = CheckpointStore if cluster.world.is_first else NoCheckpoints
         # What goes wrong on one rank, also with its files, all hear of.
         with trainer.together, kind(run, settings.checkpoint) as checkpoints:
@@ -76,6 +81,7 @@ def train(
             elif trainer.best.step < 0:
                 # The file of the best weights was lost: the last ones take its place.
                 trainer.validate()
+        here.is_needed_again = not trainer.is_over()
     return summary_of(trainer, stop.requested)
 
 
@@ -165,4 +171,5 @@ def summary_of(trainer: Trainer, signal: str | None) -> TrainSummary:
         # Any rank may have been asked to stop.
         stopped_by=None if trainer.is_over() else signal or "a signal to another rank",
         reached_target=trainer.best.reached_target,
+        data_wait_share=trainer.data.wait.share,
     )
