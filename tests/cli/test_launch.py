@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.parallel.made_forks import Fork
 from tests.parallel.made_ports import free_ports
 from tests.train.conftest import make_samples
 
@@ -220,19 +221,27 @@ def test_two_ranks_train(samples, tmp_path, monkeypatch, capfd):
     assert "holds a run already" in capfd.readouterr().err
 
 
-def say_of(argv, num_ranks):
-    """Exit codes of ranks that a launcher has started which keeps no store, and what they said."""
+def environments(num_ranks):
+    """Those of ranks that a launcher starts which keeps no store."""
     (port,) = free_ports(1)
     shared = {"WORLD_SIZE": num_ranks, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     shared |= {"OMP_NUM_THREADS": 1, "PYTHONPATH": Path(exastorm.__file__).parents[1]}
+    return [
+        os.environ
+        | {name: str(value) for name, value in shared.items()}
+        | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        for rank in range(num_ranks)
+    ]
+
+
+def say_of(argv, num_ranks):
+    """Exit codes of ranks, each started as a command, and what they said."""
     ranks = [
         subprocess.Popen(
             [sys.executable, "-m", "exastorm.cli.main", "train", *map(str, argv)],
-            env=os.environ | {name: str(value) for name, value in shared.items()}
-            | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stderr=subprocess.PIPE, text=True,
+            env=environment, stderr=subprocess.PIPE, text=True,
         )
-        for rank in range(num_ranks)
+        for environment in environments(num_ranks)
     ]  # fmt: skip
     try:
         said = [rank.communicate(timeout=200)[1] for rank in ranks]
@@ -243,9 +252,21 @@ def say_of(argv, num_ranks):
     return [rank.returncode for rank in ranks], "".join(said)
 
 
+def forked_say_of(argv, num_ranks, folder):
+    """The same of ranks that need not import anything first."""
+    words = ["train", *map(str, argv)]
+    ranks = [
+        Fork(main, (words,), folder / str(rank), environment)
+        for rank, environment in enumerate(environments(num_ranks))
+    ]
+    ends = [rank.end(200) for rank in ranks]
+    return [code for code, _, _ in ends], "".join(errors for _, _, errors in ends)
+
+
 def test_what_all_ranks_find_wrong_one_says(samples, tmp_path):
     # Each opens the samples for itself, and rank 0 is as quick to leave as the others.
-    codes, said = say_of([tmp_path / "none", "--out", tmp_path / "run", *TINY], num_ranks=3)
+    argv = [tmp_path / "none", "--out", tmp_path / "run", *TINY]
+    codes, said = forked_say_of(argv, 3, tmp_path / "ranks")
     assert codes == [2, 2, 2]
     assert said.startswith(f"exastorm: error: {tmp_path / 'none'}")
     assert said.count("\n") == 1
@@ -259,6 +280,8 @@ def test_what_all_ranks_lack_one_says(samples, tmp_path):
     codes, said = say_of(argv, num_ranks=3)
     assert codes == [2, 2, 2]
     line = "exastorm: error: device must be cpu or auto, got cuda, but torch sees no GPU\n"
-    # A rank that starts much later than the first finds nobody to ask.
-    assert said.replace(line, "") == ""
-    assert 1 <= said.count(line) <= 3
+    # A rank that starts much later than the first finds nobody to ask; and of a store that goes
+    # while it is asked torch may write a stack of its own.
+    ours = [told for told in said.splitlines(keepends=True) if told.startswith("exastorm")]
+    assert set(ours) == {line}
+    assert len(ours) <= 3

@@ -184,6 +184,27 @@ def test_the_rank_with_the_store_waits_for_the_others(store, said):
     assert said == ["bad"]
 
 
+def test_it_waits_longer_for_who_has_begun_to_ask(said, monkeypatch):
+    monkeypatch.setattr(voice_module, "ANSWER_S", 0.1)
+
+    class Late(MemoryStore):
+        """A store where the second rank is still busy when the wait for all three is over."""
+
+        def add(self, key, value):
+            if (key, value) == ("said/came", 0) and not left:
+                left.append("second")
+                second.end(InputError("bad"))
+            return super().add(key, value)
+
+    left, store = [], Late()
+    second = Voice(store, 3, said)
+    second.say("slow", lambda: None)
+    Voice(store, 3, said, is_host=True).end(InputError("bad"))
+    assert left == ["second"]
+    assert said == ["bad"]
+    assert store.add("said/parted", 0) == store.add("said/came", 0) == 2
+
+
 def test_it_does_not_wait_for_ever(store, said, monkeypatch):
     monkeypatch.setattr(voice_module, "ANSWER_S", 0.1)
     start = time.monotonic()

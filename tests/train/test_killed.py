@@ -4,7 +4,6 @@ Each attempt is the command in a process of its own, forked from one that has im
 """
 
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -13,6 +12,7 @@ import time
 
 import pytest
 import torch
+from tests.parallel.made_forks import context
 from tests.train.conftest import changed, last_state
 
 from exastorm.cli.main import main
@@ -43,9 +43,6 @@ class Attempt:
     def __init__(self, samples, run):
         self.run = run
         self.output = run.parent / "output.txt"
-        context = multiprocessing.get_context("forkserver")
-        # The latter, which every optimizer of torch imports, takes longer than the whole run.
-        context.set_forkserver_preload([__name__, "exastorm.cli.train", "torch._dynamo"])
         self.process = context.Process(target=train_or_resume, args=(samples, run, self.output))
         self.process.start()
 

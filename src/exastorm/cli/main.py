@@ -43,6 +43,10 @@ LOST = 1
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it: 128 and the number of SIGINT."""
 
+QUIET = ("TORCH_CPP_LOG_LEVEL", "ERROR")
+"""Torch reads it when it is imported; a user may set another. With warnings, a rank whose question
+the store did not live to answer would show torch's stack beside the line that says why all end."""
+
 
 def overview() -> str:
     """What `exastorm --help` prints."""
@@ -111,6 +115,7 @@ def main(argv: list[str] | None = None) -> int:
         # A locale without "²" gets "?" for it, rather than nothing at all.
         sys.stdout.reconfigure(errors="replace")
     warnings.formatwarning = warning_text
+    os.environ.setdefault(*QUIET)
     code = 0
     try:
         code = run(sys.argv[1:] if argv is None else argv)

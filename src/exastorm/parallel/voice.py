@@ -2,7 +2,8 @@
 
 Who comes first claims the line at the store, says it, and notes there that it has; the others wait
 for that note. Nothing counts as said before: who can't ask the store, or waits for the note in
-vain, says the line itself. So a line may be said twice, but none is lost.
+vain, says the line itself. So a line may be said twice, but none is lost. The rank with the store
+leaves last, as far as it knows who asks.
 
 Where the store has gone with a rank, nobody can ask. Then whoever sits on the node of a rank that
 is the cause says the line, and on other nodes the first rank; where no cause is known, all do.
@@ -30,7 +31,7 @@ ANSWER_S = 2.0
 goes on as if alone, so that all ranks end soon after a fault."""
 
 _SAID = "said"
-_ANY, _PARTED = f"{_SAID}/any", f"{_SAID}/parted"
+_ANY, _CAME, _PARTED = f"{_SAID}/any", f"{_SAID}/came", f"{_SAID}/parted"
 
 
 class Voice:
@@ -65,7 +66,7 @@ class Voice:
         """
         self._store, self._num_ranks, self._say = store, num_ranks, say
         self._place, self._is_host, self._open_again = place, is_host, open_again
-        self._is_deaf = False
+        self._has_come = self._is_deaf = False
 
     def end(self, error: BaseException, say: Say | None = None) -> None:
         """Say why this rank ends, unless another has said, or says, the same.
@@ -104,7 +105,7 @@ class Voice:
         return self._ask(lambda: self._is_there(_ANY)) is True
 
     def _part(self) -> None:
-        """Say no more; the rank with the store waits a moment for those that may."""
+        """Say no more; the rank with the store waits a moment for those that may, or are at it."""
         self._ask(self._leave)
 
     def _has_to(self, causes: Sequence[int]) -> bool:
@@ -124,10 +125,18 @@ class Voice:
         self._store.set(_ANY, "")
 
     def _leave(self) -> None:
-        """Count this rank as gone."""
+        """Count this rank as gone.
+
+        Who has begun to ask is waited for once more: torch writes pages about a store that goes
+        while it is asked.
+        """
         self._store.add(_PARTED, 1)
-        if self._is_host:
-            self._holds(lambda: self._store.add(_PARTED, 0) >= self._num_ranks)
+        if self._is_host and not self._holds(lambda: self._num(_PARTED) >= self._num_ranks):
+            self._holds(lambda: self._num(_PARTED) >= self._num(_CAME))
+
+    def _num(self, key: str) -> int:
+        """How many ranks have come or gone."""
+        return self._store.add(key, 0)
 
     def _is_there(self, key: str) -> bool:
         """Whether a key is set within a moment."""
@@ -160,19 +169,23 @@ class Voice:
                     socket.create_connection(self._place, ANSWER_S).close()
                 if self._open_again is not None:
                     self._store, self._open_again = self._open_again(), None
+                if not self._has_come:
+                    self._store.add(_CAME, 1)
+                    self._has_come = True
                 answer = (question(),)
             answers.put(answer)
 
         threading.Thread(target=ask, name="voice", daemon=True).start()
         answer = None
         with suppress(Empty):
-            answer = answers.get(timeout=ANSWER_S + self._patience_s())
+            answer = answers.get(timeout=self._patience_s())
         self._is_deaf = answer is None
         return None if answer is None else answer[0]
 
     def _patience_s(self) -> float:
-        """How long all ranks' questions may take together, one of them after a wait."""
-        return 1.0 + 4 * self._num_ranks / ASKED_PER_S
+        """How long all ranks' questions may take together, one of them after a wait, or two."""
+        wait_s = 2 * ANSWER_S if self._is_host else ANSWER_S
+        return wait_s + 1.0 + 5 * self._num_ranks / ASKED_PER_S
 
 
 __all__ = ["ANSWER_S", "Voice"]

@@ -143,7 +143,7 @@ def test_after_a_rank_is_gone_every_sum_fails_where_it_is_waited_for():
         way.close()
         return lines
 
-    _, lines = values(run_ranks(act, limit_s=5.0))
+    _, lines = values(run_ranks(act, limit_s=3.0))
     assert lines[0] == lines[1]
     assert "\n" not in lines[0]
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,36 @@ def check_run(results, num_ranks, num_steps, radix):
     assert (rank, num_late, mean_late_s) == (1, num_steps, 1.0)
 
 
+def check_stopped(results, culprit):
+    """A rank that gives no answer is reported, and then all end for it."""
+    assert len({result["error"] for result in results.values()}) == 1
+    assert f"waited 4 s for rank {culprit} (gives no answer" in results[2]["error"]
+    # Reported by rank 0, or by rank 1 among others if rank 0 is the one.
+    (_, line), *_ = results[1 if culprit == 0 else 0]["lines"]
+    assert line.startswith(f"step 5 has waited 1.5 s for rank {culprit} (gives no answer")
+
+
+@pytest.fixture(scope="module")
+def lost(tmp_path_factory):
+    """What those ranks say that are left of runs in which one falls silent, by fault and rank.
+
+    The runs go side by side: they do nothing but wait, each for as long as the others.
+    """
+    runs, results = {}, {}
+    with ExitStack() as stack:
+        for fault, culprit in (("stop", 0), ("stop", 1), ("sleep", 4)):
+            folder, shuffled = tmp_path_factory.mktemp("lost"), fault == "stop"
+            runs[fault, culprit] = stack.enter_context(
+                Processes(
+                    6, folder, fault=fault, culprit=culprit, shuffled=shuffled,
+                    settings={"radix": 2},
+                )
+            )  # fmt: skip
+        for (fault, culprit), ranks in runs.items():
+            results[fault, culprit] = ranks.results(without=[culprit])
+    return results
+
+
 class TestProcesses:
     def test_shuffled_and_skipping_ranks_do_the_same(self, tmp_path):
         with Processes(8, tmp_path, settings=PEACE | {"radix": 2}) as ranks:
@@ -125,21 +156,17 @@ class TestProcesses:
         assert "rank 2 died" in results[0]["error"]
         assert max(result["ended_at"] for result in results.values()) - started < 20
 
-    @pytest.mark.parametrize("culprit", [0, 1, pytest.param(5, marks=pytest.mark.slow)])
-    def test_stopped_rank_is_named_then_ends_the_run(self, tmp_path, culprit):
-        with Processes(6, tmp_path, fault="stop", culprit=culprit, settings={"radix": 2}) as ranks:
-            results = ranks.results(without=[culprit])
-        assert len({result["error"] for result in results.values()}) == 1
-        assert f"waited 4 s for rank {culprit} (gives no answer" in results[2]["error"]
-        # Reported by rank 0, or by rank 1 among others if rank 0 is the one.
-        (_, line), *_ = results[1 if culprit == 0 else 0]["lines"]
-        assert line.startswith(f"step 5 has waited 1.5 s for rank {culprit} (gives no answer")
+    @pytest.mark.parametrize("culprit", [0, 1])
+    def test_stopped_rank_is_named_then_ends_the_run(self, lost, culprit):
+        check_stopped(lost["stop", culprit], culprit)
 
-    def test_hanging_main_thread_is_told_from_a_stopped_process(self, tmp_path):
-        with Processes(
-            6, tmp_path, fault="sleep", culprit=4, shuffled=False, settings={"radix": 2}
-        ) as ranks:
-            results = ranks.results(without=[4])
+    @pytest.mark.slow
+    def test_stopped_leaf_is_named_too(self, tmp_path):
+        with Processes(6, tmp_path, fault="stop", culprit=5, settings={"radix": 2}) as ranks:
+            check_stopped(ranks.results(without=[5]), 5)
+
+    def test_hanging_main_thread_is_told_from_a_stopped_process(self, lost):
+        results = lost["sleep", 4]
         # It hung before its third bucket of step 5, which is cached.
         assert {result["error"] for result in results.values()} == {
             "step 5 has waited 4 s for rank 4 (alive, but has not submitted bucket 2, 3, 4)"

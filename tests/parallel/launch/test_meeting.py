@@ -141,8 +141,8 @@ def test_a_wrong_address_is_suspected():
 
 
 def test_many_missing_ranks_make_a_short_line():
-    line = come(launches(27_360)[0], timeout_s=0.01)
-    assert line.endswith("after 0 s: 1-27359")
+    line = come(launches(5_000)[0], timeout_s=0.01)
+    assert line.endswith("after 0 s: 1-4999")
     assert meeting._ranges(list(range(0, 100, 2))) == "0, 2, 4, 6, 8, 10, 12, 14, 16, 18, ..."
 
 

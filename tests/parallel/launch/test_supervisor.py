@@ -24,12 +24,12 @@ sys.exit(Supervisor(lambda attempt: [sys.executable, "-c", sys.argv[1]], setting
 
 
 def supervise(program, folder, **settings):
-    """Exit code of ranks that run a program in a folder, which tells its path and the attempt."""
+    """Exit code of ranks that run a program, which is told a folder and the attempt."""
 
     def command(attempt):
         return [sys.executable, "-c", textwrap.dedent(program), str(folder), str(attempt)]
 
-    return Supervisor(command, SupervisorSettings(**QUICK, **settings)).run()
+    return Supervisor(command, SupervisorSettings(**QUICK | settings)).run()
 
 
 SAY = """
@@ -226,7 +226,7 @@ child = subprocess.Popen(["sleep", "600"])
 (folder / "new").rename(folder / "child")
 time.sleep(600)
 """
-    assert supervise(program, tmp_path, num_ranks=2, max_restarts=0) == 1
+    assert supervise(program, tmp_path, num_ranks=2, max_restarts=0, grace_s=1.0) == 1
     child = Path("/proc") / (tmp_path / "child").read_text()
     deadline = time.monotonic() + 10.0
     while _runs(child) and time.monotonic() < deadline:
