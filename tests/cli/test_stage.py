@@ -5,18 +5,20 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from tests.parallel.made_forks import Fork
 from tests.parallel.made_ports import free_ports
 from tests.train.conftest import make_samples
 
-import exastorm
 from exastorm.cli.main import main
 from exastorm.networks.record import load_model
+from exastorm.samples.convert import ConvertSettings, convert_samples
+from exastorm.samples.shards import SampleStore
 
 TINY = [
     "--train.num-steps", "3", "--train.schedule.warmup-steps", "0", "--train.batch-size", "2",
@@ -27,7 +29,15 @@ TINY = [
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory):
-    return make_samples(tmp_path_factory.mktemp("stage") / "s")
+    """In shards small enough that each of two nodes can have some of each split."""
+    folder = tmp_path_factory.mktemp("stage")
+    return convert_to(make_samples(folder / "whole"), folder / "s")
+
+
+def convert_to(samples, folder):
+    """The same samples in many shards."""
+    convert_samples(samples, folder, ConvertSettings(to="shards", shard_mb=0.02))
+    return folder
 
 
 @pytest.fixture
@@ -82,6 +92,29 @@ def test_what_was_spoilt_on_the_node_alone_is_copied_again(samples, tmp_path, ca
     assert bad.read_bytes() == shard_of(samples).read_bytes()
 
 
+def test_channels_and_numbers_are_changed_on_the_way(samples, tmp_path, capsys):
+    words = ["--stage.channels", "PSL", "--stage.dtype", "float16"]
+    found = staged(capsys, samples, "--to", tmp_path / "local", *words)
+    here, direct = Path(found["folder"]), tmp_path / "direct"
+    settings = ConvertSettings(to="shards", channels=("PSL",), dtype="float16", shard_mb=0.02)
+    convert_samples(samples, direct, settings)
+    mine, theirs = SampleStore(here), SampleStore(direct)
+    assert mine.index.layout == theirs.index.layout
+    assert mine.index.statistics == theirs.index.statistics
+    for i in range(len(theirs)):
+        assert np.array_equal(mine.read(i)[0], theirs.read(i)[0])
+        assert np.array_equal(mine.read(i)[1], theirs.read(i)[1])
+    # All was read as it is in the store.
+    assert found["total"]["read_bytes"] == size_of(samples)
+    again = staged(capsys, samples, "--to", tmp_path / "local", *words)
+    assert again["total"]["read_bytes"] == 0
+    # Another form is another thing to stage.
+    other = staged(capsys, samples, "--to", tmp_path / "local")
+    assert other["total"]["read_bytes"] == size_of(samples)
+    words = mistake(capsys, "stage", samples, "--to", tmp_path, "--stage.channels", "none")
+    assert "channels must be different ones of" in words
+
+
 def flip(path):
     """Flip one bit in the middle of a file, as a failing disk does."""
     content = bytearray(path.read_bytes())
@@ -126,29 +159,31 @@ def mount_small(folder):
     return subprocess.run(words, check=False, capture_output=True).returncode == 0
 
 
-def command(*argv):
-    """A command as a process of its own."""
+def lead(words, group):
+    """A command as the first of a process group, whose number it leaves in a file."""
+    os.setsid()
+    group.write_text(str(os.getpid()))
+    return main(words)
+
+
+def environment(**variables):
+    """That of a process which is no rank of another job, with variables."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("EXASTORM")}
-    return subprocess.Popen(
-        [sys.executable, "-m", "exastorm.cli.main", *map(str, argv)],
-        env=clean | {"PYTHONPATH": str(Path(exastorm.__file__).parents[1]), "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    return clean | {"OMP_NUM_THREADS": "1"} | variables
 
 
 def test_a_killed_job_goes_on_with_what_is_missing(samples, tmp_path, capsys):
     local = tmp_path / "local"
-    job = command("stage", samples, "--to", local, "--stage.num-readers", "1")
+    words = ["stage", samples, "--to", local, "--stage.num-readers", "1"]
+    group = tmp_path / "group"
+    job = Fork(lead, (list(map(str, words)), group), tmp_path / "job", environment())
     files = local / "exastorm-staged" / "files"
     deadline = time.monotonic() + 60
-    while not list(files.glob("*.bin")) and job.poll() is None:
+    while not list(files.glob("*.bin")):
         assert time.monotonic() < deadline
         time.sleep(0.001)
-    os.killpg(job.pid, signal.SIGKILL)
-    job.communicate()
+    os.killpg(int(group.read_text()), signal.SIGKILL)
+    job.kill()
     found = staged(capsys, samples, "--to", local)["total"]
     assert found["present_bytes"] + found["read_bytes"] == size_of(samples)
     for path in samples.glob("*.bin"):
@@ -156,39 +191,33 @@ def test_a_killed_job_goes_on_with_what_is_missing(samples, tmp_path, capsys):
 
 
 def train(samples, run, *more, **variables):
-    """Weights and log of two ranks."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("EXASTORM")}
-    argv = [samples, *more, *TINY, "--out", run]
+    """Weights of two ranks."""
+    words = ["train", *map(str, [samples, *more, *TINY, "--out", run])]
+    variables |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_ports(1)[0])}
     ranks = [
-        subprocess.Popen(
-            [sys.executable, "-m", "exastorm.cli.main", "train", *map(str, argv)],
-            env=clean
-            | {"PYTHONPATH": str(Path(exastorm.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
-            | {"WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank), **variables},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+        Fork(
+            main,
+            (words,),
+            Path(f"{run}-{rank}"),
+            environment(WORLD_SIZE="2", RANK=str(rank), LOCAL_RANK=str(rank), **variables),
         )
         for rank in range(2)
     ]
-    ends = [rank.communicate(timeout=120) for rank in ranks]
-    assert [rank.returncode for rank in ranks] == [0, 0], ends
+    ends = [rank.end(120) for rank in ranks]
+    assert [code for code, _, _ in ends] == [0, 0], ends
     return load_model(run)[0].state_dict()
 
 
 def test_training_from_staged_samples_is_training_from_the_store(samples, tmp_path):
-    def port():
-        return {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_ports(1)[0])}
-
-    expected = train(samples, tmp_path / "plain", **port())
+    expected = train(samples, tmp_path / "plain")
     nodes = {"EXASTORM_RANKS_PER_NODE": "1"}
     local = tmp_path / "local-{node}"
-    got = train(samples, tmp_path / "staged", "--stage", local, **nodes, **port())
+    got = train(samples, tmp_path / "staged", "--stage", local, **nodes)
     assert all(torch.equal(got[name], value) for name, value in expected.items())
     # What was staged is gone with the run that needed it.
     assert not list(tmp_path.glob("local-*/exastorm-staged"))
     words = ["--stage", local, "--train.stage.mode", "partition", "--keep"]
-    other = train(samples, tmp_path / "shares", *words, **nodes, **port())
+    other = train(samples, tmp_path / "shares", *words, **nodes)
     assert any(not torch.equal(other[name], value) for name, value in expected.items())
     # Each node has a part, and both together have all.
     parts = [sorted(p.name for p in tmp_path.glob(f"local-{n}/*/files/*.bin")) for n in range(2)]

@@ -1,8 +1,13 @@
 """Input rates of all sides over the same samples, at a tiny size; the peer is a stand-in."""
 
+import itertools
+import subprocess
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
+from tests.parallel.made_forks import Fork, run_program
 
 from exastorm.errors import InputError
 from exastorm.performance import input as bench
@@ -121,6 +126,14 @@ def test_the_reference_stands_beside_ours(tmp_path, monkeypatch):
         "            return field, file['climate/labels_0'][...], self.files[i]\n"
     )
     monkeypatch.setattr(bench, "REFERENCE_WORK", {"reference, as shipped": (1, 1)})
+    runs = itertools.count()
+
+    def run(command, **_):
+        # As it is, in a process that has imported torch already.
+        fork = Fork(run_program, (command[1:],), tmp_path / f"peer-{next(runs)}")
+        return subprocess.CompletedProcess(command, *fork.end(60))
+
+    monkeypatch.setattr(peer_input, "subprocess", SimpleNamespace(run=run))
     values = SMALL | {"num_samples": 16, "num_rounds": 1}
     settings = InputBenchSettings(**values, deepcam=str(folder))
     sides = bench_input(tmp_path / "own", settings)["sides"]
@@ -158,8 +171,16 @@ def test_what_is_missing_is_told_first(tmp_path, monkeypatch):
         ({"num_rounds": 0}, "num_rounds must be at least 1, got 0"),
         ({"device_rate": -1.0}, "device_rate must not be negative"),
         ({"deepcam": "x", "num_samples": 8}, "num_samples must be at least 16"),
+        ({"device": "gpu"}, "device must be cpu or cuda, got 'gpu'"),
     ],
 )
 def test_settings_are_checked(settings, message):
     with pytest.raises(ValueError, match=message):
         InputBenchSettings(**settings)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_is_not_there_is_told_first(tmp_path):
+    with pytest.raises(InputError, match="device must be cpu or auto, got cuda"):
+        bench_input(tmp_path, InputBenchSettings(device="cuda"))
+    assert not any(tmp_path.iterdir())

@@ -3,14 +3,13 @@
 import h5py
 import numpy as np
 import xarray as xr
-import zarr
 
 from exastorm.readers.schema import CLASS_ATTRS, DIMS, mock_dataset
+from exastorm.samples.deepcam_facts import FACTS_NAME, stems_of
 from exastorm.samples.index import ADAPTER
 from exastorm.samples.prepare import prepare_samples
 from exastorm.samples.settings import PrepareSettings
 from exastorm.samples.shards import SampleStore
-from exastorm.samples.snapshot_folders import FACTS_NAME, stems_of
 from exastorm.variables import CHANNEL_NAMES, CHANNELS
 
 NUM_LAT, NUM_LON, NUM_TIMES = 6, 12, 96
@@ -42,28 +41,6 @@ def write_shards(folder, dtype="float32", num_sets=1):
     )
     prepare_samples(archive, labels, folder, settings)
     return SampleStore(folder)
-
-
-def write_zarr(store, path, fill=np.nan):
-    """Samples of a store as a Zarr group, chunked by sample."""
-    index, group = store.index, zarr.open_group(str(path), mode="w")
-    layout = index.layout
-    field = group.create_array(
-        "field",
-        shape=(index.num_samples, *layout.shape),
-        chunks=(1, *layout.shape),
-        dtype=layout.disk_dtype,
-        fill_value=fill,
-    )
-    maps = (layout.num_label_sets, *layout.shape[1:])
-    label = group.create_array(
-        "label", shape=(index.num_samples, *maps), chunks=(1, *maps), dtype="int8"
-    )
-    buffer = np.empty(layout.stride, np.uint8)
-    for i in range(index.num_samples):
-        field[i], label[i], _ = store.read_raw(i, buffer)
-    content = ADAPTER.dump_python(index, mode="json")
-    group.attrs.update({"format": "exastorm samples", "index": content})
 
 
 def write_deepcam(store, folder, *, facts=True, channels_last=True, chunks=None):

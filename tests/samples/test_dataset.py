@@ -4,6 +4,7 @@ import threading
 import numpy as np
 import pytest
 import torch
+from tests.parallel.made_forks import context
 from tests.samples.conftest import NUM_LON, SETTINGS
 from tests.samples.kept import kept
 
@@ -213,7 +214,7 @@ def test_dataset_travels_to_worker_processes(rolling):
 @pytest.mark.slow
 def test_torch_loader_with_worker_processes(rolling):
     loader = torch.utils.data.DataLoader(
-        rolling, batch_size=4, num_workers=2, multiprocessing_context="spawn"
+        rolling, batch_size=4, num_workers=2, multiprocessing_context=context
     )
     fields = torch.cat([batch[0] for batch in loader])
     assert torch.equal(fields, torch.stack([rolling[i][0] for i in range(len(rolling))]))

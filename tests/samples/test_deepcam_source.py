@@ -10,7 +10,7 @@ from tests.samples.sources import NUM_LAT, NUM_LON, write_deepcam, write_shards
 
 from exastorm.errors import InputError
 from exastorm.readers.formats.deepcam_statistics import RunningStatistics, map_statistics
-from exastorm.samples import deepcam_files
+from exastorm.samples import deepcam_files, deepcam_index
 from exastorm.samples.dataset import SegmentationDataset
 from exastorm.samples.deepcam_source import DeepcamSamples
 from exastorm.variables import CHANNEL_NAMES
@@ -55,6 +55,66 @@ def test_without_stats_h5_channels_are_measured(folder, tmp_path):
     ours, theirs = (DeepcamSamples(path).index.statistics for path in (tmp_path / "bare", folder))
     for name in ("mean", "std", "min", "max"):
         assert getattr(ours, name) == pytest.approx(getattr(theirs, name), rel=1e-5)
+
+
+def test_all_files_are_looked_at_where_that_is_asked_for(folder, store, monkeypatch):
+    monkeypatch.setattr(deepcam_index, "NUM_COUNTED", 4)
+    some, every = (DeepcamSamples(folder, exact=exact).index for exact in (False, True))
+    num_train = store.index.num_of_split("train")
+    # Two label sets: each file has twice as many labels as pixels.
+    assert sum(some.class_shares.num_pixels) <= 4 * 2 * NUM_LAT * NUM_LON
+    assert sum(every.class_shares.num_pixels) == num_train * 2 * NUM_LAT * NUM_LON
+    assert sum(every.whole_class_shares.num_pixels) == len(every.times) * 2 * NUM_LAT * NUM_LON
+    # What fields are scaled by is that of stats.h5 all the same.
+    assert every.statistics == some.statistics == some.whole_statistics
+    fields = np.stack([read(store, i).field.copy() for i in range(len(store))])
+    assert every.whole_statistics.max == pytest.approx(fields.max(axis=(0, 2, 3)))
+
+
+@pytest.fixture
+def pairs(store, tmp_path):
+    """A few snapshots as .npy files, and the first of their data."""
+    for i in store.indices("train")[:4]:
+        raw, time = read(store, int(i)), store.time(int(i))
+        stem = f"{time.strftime('%Y-%m-%d')}-{time.hour // 3:02d}-1.npy"
+        (tmp_path / "train").mkdir(exist_ok=True)
+        np.save(tmp_path / "train" / f"data-{stem}", np.moveaxis(raw.field, 0, 2).astype("f4"))
+        np.save(tmp_path / "train" / f"label-{stem}", raw.labels[0].astype("f4"))
+    return tmp_path, min((tmp_path / "train").glob("data-*"))
+
+
+def test_npy_files_are_read_without_a_lock(pairs, store):
+    folder, first = pairs
+    # As some write them: in another precision and order of bytes.
+    np.save(first, np.load(first).astype(">f8"))
+    source = DeepcamSamples(folder)
+    assert not source.holds_lock
+    for place, i in enumerate(store.indices("train")[:4]):
+        ours, theirs = read(source, place), read(store, int(i))
+        assert np.array_equal(ours.field, theirs.field)
+        assert np.array_equal(ours.labels[0], theirs.labels[0])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (lambda data: np.asfortranarray(data), "must be numbers .* row by row"),
+        (lambda data: data[:, :-1].copy(), "must be numbers .* as in the other files"),
+        (
+            lambda data: np.zeros_like(data, np.float16),
+            "must be as in the other files, got float16",
+        ),
+    ],
+)
+def test_npy_files_unlike_the_others_are_named(pairs, spoil, problem):
+    folder, _ = pairs
+    last = max((folder / "train").glob("data-*"))
+    source = DeepcamSamples(folder)
+    source._places.clear()
+    np.save(last, spoil(np.load(last)))
+    with pytest.raises(InputError, match=problem) as caught:
+        read(source, 3)
+    assert str(last) in str(caught.value)
 
 
 def test_splits_times_grid_and_classes_come_from_the_files(folder, store):
@@ -155,6 +215,15 @@ def test_a_file_unlike_the_others_is_named(changed, name, values, problem):
     with pytest.raises(InputError, match=problem) as caught:
         read(source, 2)
     assert str(file) in str(caught.value)
+
+
+def test_a_label_set_that_labels_nothing_is_refused(changed):
+    folder, _ = changed
+    for file in folder.glob("*/data-*.h5"):
+        with h5py.File(file, "r+") as opened:
+            opened["climate/labels_1"][...] = -1.0
+    with pytest.raises(InputError, match="each label set must label something"):
+        DeepcamSamples(folder)
 
 
 def test_a_class_that_does_not_exist_is_named(changed):

@@ -3,14 +3,13 @@
 import gc
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
 import torch
+from tests.parallel.made_forks import Fork, run_program
 from tests.samples.kept import kept
 
 from exastorm.errors import InputError
@@ -130,6 +129,7 @@ def test_what_is_wrong_with_a_sample_comes_from_processes_as_from_threads(prepar
 
 SCRIPT = """
 import sys, time
+from pathlib import Path
 from exastorm.samples.dataset import SegmentationDataset
 from exastorm.samples.loader import LoaderSettings, make_loader
 from exastorm.samples.sampler import SamplePlan
@@ -141,26 +141,26 @@ if __name__ == "__main__":
     settings = LoaderSettings(workers="processes", num_threads=1)
     loader = make_loader(dataset, plan, epoch=0, settings=settings)
     next(loader)
-    print(*[p.pid for p in loader.gi_frame.f_locals["filler"]._processes], flush=True)
+    pids = [p.pid for p in loader.gi_frame.f_locals["filler"]._processes]
+    Path(sys.argv[2]).write_text(f"{pids[0]} {len(pids)}.")
     time.sleep(60)
 """
 
 
-@pytest.mark.slow
 def test_workers_end_with_a_parent_that_is_killed(prepared, tmp_path):
-    script = tmp_path / "feed.py"
+    script, told = tmp_path / "feed.py", tmp_path / "told.txt"
     script.write_text(SCRIPT)
-    with subprocess.Popen(
-        [sys.executable, str(script), str(prepared)], stdout=subprocess.PIPE, text=True
-    ) as parent:
-        assert parent.stdout is not None
-        pids = [int(word) for word in parent.stdout.readline().split()]
-        parent.kill()
-    assert len(pids) == 1
-    deadline = time.monotonic() + 10
-    while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < deadline:
+    parent = Fork(run_program, ((script, prepared, told),), tmp_path / "parent")
+    deadline = time.monotonic() + 60
+    while not (told.exists() and told.read_text().endswith(".")) and time.monotonic() < deadline:
         threading.Event().wait(0.02)
-    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    parent.kill()
+    pid, num_workers = told.read_text().rstrip(".").split()
+    assert int(num_workers) == 1
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        threading.Event().wait(0.02)
+    assert not Path(f"/proc/{pid}").exists()
 
 
 def test_threads_are_chosen_where_no_lock_is_held(dataset):

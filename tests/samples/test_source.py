@@ -5,13 +5,14 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from tests.samples.sources import write_deepcam, write_shards, write_zarr
+from tests.samples.sources import write_deepcam, write_shards
 
 from exastorm.errors import InputError
 from exastorm.samples.dataset import SegmentationDataset
 from exastorm.samples.deepcam_source import DeepcamSamples
 from exastorm.samples.shards import SampleStore
 from exastorm.samples.source import open_samples
+from exastorm.samples.zarr_files import write_zarr
 from exastorm.samples.zarr_source import ZarrSamples
 
 WEIGHTS = (1.0, 37.5, 7.7)
@@ -75,7 +76,7 @@ def test_what_samples_lack_is_refused(forms, form):
     source = open_samples(forms / form)
     with pytest.raises(InputError, match="split must be one of train"):
         source.indices("training")
-    with pytest.raises(InputError, match="soft targets need samples with soft labels"):
+    with pytest.raises(InputError, match="soft targets need samples prepared with"):
         source.require_soft_labels()
     with pytest.raises(InputError, match="label_set must be below the number of label sets, 2"):
         source.require_label_set(2)

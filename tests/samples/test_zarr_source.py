@@ -1,5 +1,6 @@
 """Samples in Zarr stores, local and behind addresses, with a cache."""
 
+import json
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -8,11 +9,13 @@ import fsspec
 import numpy as np
 import pytest
 import zarr
-from tests.samples.sources import write_shards, write_zarr
+from tests.samples.sources import write_shards
 
 from exastorm.errors import InputError
+from exastorm.samples.dataset import SegmentationDataset
 from exastorm.samples.sample_cache import SampleCache
 from exastorm.samples.source import open_samples
+from exastorm.samples.zarr_files import write_zarr
 from exastorm.samples.zarr_source import ZarrSamples
 
 ADDRESS = "memory://bucket/samples.zarr"
@@ -116,13 +119,35 @@ def test_a_cache_that_cannot_be_written_is_refused(local, tmp_path):
         ZarrSamples(local, cache=tmp_path / "file")
 
 
-def test_a_missing_chunk_is_no_field_of_fill_values(local, tmp_path):
+@pytest.mark.parametrize(("name", "fill"), [("field", "nan"), ("label", "-128")])
+def test_a_missing_chunk_is_a_bad_sample(name, fill, local, tmp_path):
     shutil.copytree(local, tmp_path / "copy")
-    chunk = tmp_path / "copy" / "field" / "c" / "2"
-    shutil.rmtree(chunk)
+    shutil.rmtree(tmp_path / "copy" / name / "c" / "2")
     source = ZarrSamples(tmp_path / "copy")
     read(source, 1)
-    with pytest.raises(InputError, match="its chunk is missing"):
+    told = f"variable {name}, time .*: holds {fill} everywhere: its chunk is missing"
+    with pytest.raises(InputError, match=told):
+        read(source, 2)
+    dataset = SegmentationDataset(
+        source, source.index.splits[2], class_weights=(1.0, 1.0, 1.0), skip_bad=True
+    )
+    with pytest.warns(RuntimeWarning, match="its chunk is missing"):
+        _, label, weight = dataset[list(dataset.samples).index(2)]
+    assert (label == -1).all()
+    assert not weight.any()
+
+
+def test_other_fill_values_are_told_from_samples_too(local, tmp_path):
+    # Zarr's own fill value is 0: a field of zeros is no sample, background everywhere may be one.
+    shutil.copytree(local, tmp_path / "copy")
+    for name in ("field", "label"):
+        facts = tmp_path / "copy" / name / "zarr.json"
+        facts.write_text(json.dumps(json.loads(facts.read_text()) | {"fill_value": 0}))
+    shutil.rmtree(tmp_path / "copy" / "field" / "c" / "2")
+    shutil.rmtree(tmp_path / "copy" / "label" / "c" / "1")
+    source = ZarrSamples(tmp_path / "copy")
+    assert not read(source, 1).labels.any()
+    with pytest.raises(InputError, match=r"holds 0\.0 everywhere"):
         read(source, 2)
 
 

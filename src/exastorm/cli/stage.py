@@ -12,7 +12,7 @@ from exastorm.errors import InputError
 from exastorm.parallel.cluster import ClusterSettings, connect
 from exastorm.parallel.launch.launchers import read_launch
 from exastorm.parallel.staging.figures import StagingFigures
-from exastorm.parallel.staging.settings import StageSettings
+from exastorm.train.stage_settings import SampleStageSettings
 from exastorm.train.staged import samples_here
 
 
@@ -34,7 +34,7 @@ class Stage(Command):
     to: str = ""
     """Folder on each node, on its own disk or in its memory as /dev/shm."""
 
-    stage: StageSettings = StageSettings()
+    stage: SampleStageSettings = SampleStageSettings()
 
     cluster: ClusterSettings = ClusterSettings()
 
@@ -48,7 +48,7 @@ class Stage(Command):
             raise InputError("stage needs samples and --to FOLDER")
         settings = replace(self.stage, folder=self.to, keep=True)
         with connect(read_launch(os.environ), self.cluster, "cpu", tell_error) as cluster:
-            with samples_here(cluster, Path(self.samples), settings) as here:
+            with samples_here(cluster, self.samples, settings) as here:
                 pass
             if not cluster.world.is_first:
                 return None
@@ -57,7 +57,7 @@ class Stage(Command):
             return Outcome(line_of(here.figures, here.left_out, here.path), found)
 
 
-def line_of(figures: StagingFigures, left_out: tuple[str, ...], folder: Path) -> str:
+def line_of(figures: StagingFigures, left_out: tuple[str, ...], folder: str | Path) -> str:
     """What staging did, in a line."""
     total = figures.total
     line = (

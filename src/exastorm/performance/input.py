@@ -14,19 +14,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import torch
 
 from exastorm.errors import InputError
 from exastorm.performance.input_data import make_input_data
 from exastorm.performance.peer_input import REFERENCE_WORK, check_reference, read_reference
+from exastorm.performance.timing import wait_for
 from exastorm.progress import ProgressBar
 from exastorm.samples.batch import Batch
 from exastorm.samples.dataset import SegmentationDataset
 from exastorm.samples.loader import LoaderSettings, make_loader
 from exastorm.samples.sampler import SamplePlan
 from exastorm.samples.source import SampleSource, open_samples
+from exastorm.train.device import choose_device
 
 RAW_BLOCK = "56M"
 """Bytes per read of dd: about a sample of the paper's size."""
@@ -64,7 +67,12 @@ class InputBenchSettings:
     """Samples/s that a modeled device takes, which works by sleeping: how long it waits for data,
     and what feeding it costs. 0 leaves it out."""
 
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where our loader's batches are wanted."""
+
     def __post_init__(self) -> None:
+        if self.device not in ("cpu", "cuda"):
+            raise ValueError(f"device must be cpu or cuda, got {self.device!r}")
         for name in ("num_samples", "height", "width", "num_threads", "num_rounds"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -92,8 +100,9 @@ def bench_input(folder: Path, settings: InputBenchSettings) -> dict[str, Any]:
         waited, and cores used.
 
     Raises:
-        InputError: If there is too little space, or the peer can't be run.
+        InputError: If there is too little space, no such device, or the peer can't be run.
     """
+    choose_device(settings.device)
     if settings.deepcam is not None:
         check_reference(settings.deepcam)
     folder.mkdir(parents=True, exist_ok=True)
@@ -116,11 +125,13 @@ def _read_in_turns(
 ) -> dict[str, list[dict[str, float]]]:
     """Figures of each side in each round."""
     raw = [paths["shards float32"] / s.name for s in sources["shards float32"].index.shards]
-    loader = LoaderSettings(num_threads=settings.num_threads)
+    loader, device = LoaderSettings(num_threads=settings.num_threads), torch.device(settings.device)
     sides: dict[str, Callable[[], dict[str, float]]] = {
         "dd": lambda: _read_raw(raw, settings.num_samples)
     }
-    sides |= {name: partial(_read_epoch, source, loader) for name, source in sources.items()}
+    sides |= {
+        name: partial(_read_epoch, source, loader, device) for name, source in sources.items()
+    }
     if settings.deepcam is not None:
         data = paths["DeepCAM HDF5"]
         reference = partial(read_reference, settings.deepcam, data)
@@ -171,14 +182,17 @@ def _read_raw(files: list[Path], num_samples: int) -> dict[str, float]:
     return {"samples_per_s": rate, "steady_samples_per_s": rate, "cpu_s_per_sample": cpu_s}
 
 
-def _read_epoch(source: SampleSource, loader: LoaderSettings) -> dict[str, float]:
+def _read_epoch(
+    source: SampleSource, loader: LoaderSettings, device: torch.device
+) -> dict[str, float]:
     """Read an epoch with our loader, batch 1, from its start to its end."""
     cpu, start = _cpu_seconds(), time.perf_counter()
     num_samples, first = 0, start
-    for _ in _batches(source, loader):
+    for _ in _batches(source, loader, device):
         num_samples += 1
         if num_samples == 1:
             first = time.perf_counter()
+    wait_for(device)
     end = time.perf_counter()
     return {
         "samples_per_s": num_samples / (end - start),
@@ -187,12 +201,11 @@ def _read_epoch(source: SampleSource, loader: LoaderSettings) -> dict[str, float
     }
 
 
-def _batches(source: SampleSource, loader: LoaderSettings) -> Iterator[Batch]:
+def _batches(source: SampleSource, loader: LoaderSettings, device: torch.device) -> Iterator[Batch]:
     """Batches of one sample for an epoch, as training takes them."""
     dataset = SegmentationDataset(source, "train", class_weights=(1.0, 37.5, 7.7))
-    return make_loader(
-        dataset, SamplePlan(num_samples=len(dataset), batch_size=1), epoch=0, settings=loader
-    )
+    plan = SamplePlan(num_samples=len(dataset), batch_size=1)
+    return make_loader(dataset, plan, epoch=0, settings=loader, device=device)
 
 
 def _feed_device(
@@ -204,7 +217,10 @@ def _feed_device(
         for num_threads in DEVICE_THREADS:
             loader = LoaderSettings(num_threads=num_threads)
             rounds = [
-                feed(_batches(sources[name], loader), settings.device_rate)
+                feed(
+                    _batches(sources[name], loader, torch.device(settings.device)),
+                    settings.device_rate,
+                )
                 for _ in range(settings.num_rounds)
             ]
             plural = "s" if num_threads > 1 else ""

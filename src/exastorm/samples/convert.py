@@ -19,13 +19,12 @@ from exastorm.errors import InputError
 from exastorm.progress import ProgressBar
 from exastorm.samples.compression import COMPRESSIONS, Compression
 from exastorm.samples.converting import ConvertedSamples, Samples, make_converter
-from exastorm.samples.hdf5_files import open_hdf5_files, write_hdf5_files
-from exastorm.samples.index import INDEX_NAME, SampleIndex, write_index
-from exastorm.samples.npy_files import open_npy_files, write_npy_files
-from exastorm.samples.shards import SampleStore
+from exastorm.samples.index import SampleIndex, write_index
+from exastorm.samples.snapshot_writing import write_hdf5_files, write_npy_files
+from exastorm.samples.source import open_samples
 from exastorm.samples.splits import SPLITS
 from exastorm.samples.writing import ShardWriter
-from exastorm.samples.zarr_files import ZarrSamples, write_zarr
+from exastorm.samples.zarr_files import write_zarr
 from exastorm.variables import CHANNEL_NAMES
 
 Form = Literal["shards", "deepcam", "npy", "zarr"]
@@ -82,32 +81,11 @@ class ConvertSettings:
             raise ValueError("channels must not be given for deepcam: its files have all 16")
 
 
-def open_any(path: Path) -> Samples:
-    """Samples of any of the forms, told apart by what is in the folder.
-
-    Raises:
-        InputError: If it is none of them.
-    """
-    if (path / INDEX_NAME).is_file():
-        return SampleStore(path)
-    if (path / "zarr.json").is_file() or (path / ".zgroup").is_file():
-        return ZarrSamples(path)
-    if any(path.glob("train/data-*.h5")):
-        return open_hdf5_files(path)
-    if any(path.glob("train/data-*.npy")):
-        return open_npy_files(path)
-    raise InputError(
-        f"must be a folder of samples: with {INDEX_NAME}, a Zarr group, or with data-*.h5 or"
-        " data-*.npy in train, validation and test",
-        file=path,
-    )
-
-
 def convert_samples(path: str | Path, out: str | Path, settings: ConvertSettings) -> SampleIndex:
     """Write samples of any form in another.
 
     Args:
-        path: Folder of the samples.
+        path: Of the samples, as `open_samples` takes it.
         out: Folder to make; there must be none.
         settings: What they become.
 
@@ -119,7 +97,8 @@ def convert_samples(path: str | Path, out: str | Path, settings: ConvertSettings
             too little space.
     """
     out = Path(out)
-    source = open_any(Path(path))
+    # Read once: nothing is gained by keeping what comes from an address.
+    source = open_samples(path, cache_gb=0, exact=True)
     channels, dtype = settings.channels, settings.dtype
     if settings.to in ("deepcam", "npy"):
         dtype = "float32"

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from exastorm.errors import InputError
 from exastorm.samples.compression import FRAME_HEADER_BYTES, decode, frame_bytes
 from exastorm.samples.index import SampleIndex, SampleLayout, Shard
+from exastorm.samples.indexed import RawSample
 from exastorm.samples.normalize import ChannelStatistics
-from exastorm.samples.shards import RawSample
 
 
 class Samples(Protocol):

@@ -7,9 +7,26 @@ from pathlib import Path
 
 from exastorm.errors import InputError
 from exastorm.readers.formats.deepcam_layouts import DeepcamLayout
-from exastorm.samples.index import SampleIndex
+from exastorm.readers.snapshot_files import snapshot_stem
+from exastorm.samples.index import SampleIndex, parse_time
 from exastorm.samples.reading import index_of
-from exastorm.samples.snapshot_folders import FACTS_NAME, stems_of
+
+FACTS_NAME = "samples.json"
+"""File of what the snapshots' files can't say: the index of the samples."""
+
+
+def stems_of(index: SampleIndex) -> list[str]:
+    """File name of each sample, without ending.
+
+    Raises:
+        InputError: If a time is not three-hourly, not of the noleap calendar, or comes twice.
+    """
+    run = index.provenance.get("fields.run", "1")
+    stems = [snapshot_stem(parse_time(time, index.calendar), run) for time in index.times]
+    if len(set(stems)) < len(stems):
+        twice = next(stem for stem in stems if stems.count(stem) > 1)
+        raise InputError(f"times must differ, as files are named by them; {twice} comes twice")
+    return stems
 
 
 def known_index(folder: Path) -> SampleIndex | None:
@@ -49,7 +66,7 @@ def files_by(index: SampleIndex, folder: Path, files: Sequence[Path]) -> list[Pa
         InputError: If they are not those of the index.
     """
     stems = zip(stems_of(index), index.splits, strict=True)
-    named = [folder / split / f"{stem}.h5" for stem, split in stems]
+    named = [folder / split / (stem + files[0].suffix) for stem, split in stems]
     different = sorted(set(named) ^ set(files))
     if different:
         raise InputError(f"files must be those of {FACTS_NAME}, not so", file=different[0])

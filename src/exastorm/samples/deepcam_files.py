@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from exastorm.errors import InputError
 from exastorm.readers.formats.deepcam_layouts import DeepcamLayout, find_layout, open_hdf5
+from exastorm.samples.checking import BadSampleError, check_classes
 from exastorm.samples.shards import ReadOnlyFile
 
 BAND_VALUES = 65_536
@@ -29,16 +30,18 @@ class Run(NamedTuple):
     """A contiguous run of numbers in a file.
 
     Attributes:
+        path: The file.
         offset: Where it begins, bytes.
         dtype: Of the numbers.
     """
 
+    path: Path
     offset: int
     dtype: np.dtype[Any]
 
 
 class FilePlaces(NamedTuple):
-    """Where the bytes of one file lie.
+    """Where the bytes of one snapshot lie.
 
     Attributes:
         data: Of the fields; None where only the library can read them.
@@ -78,8 +81,10 @@ def find_places(path: Path, layout: DeepcamLayout) -> FilePlaces:
             raise InputError(
                 f"must be as in the other files, got {data.dtype}", file=path, variable=data.name
             )
-        labels = [_run_of(_dataset(file, name, path, size), plane) for name, plane in layout.labels]
-        return FilePlaces(_run_of(data, None), tuple(labels))
+        labels = [
+            _run_of(path, _dataset(file, name, path, size), plane) for name, plane in layout.labels
+        ]
+        return FilePlaces(_run_of(path, data, None), tuple(labels))
 
 
 def _dataset(file: h5py.File, name: str, path: Path, shape: tuple[int, ...]) -> h5py.Dataset:
@@ -96,13 +101,13 @@ def _dataset(file: h5py.File, name: str, path: Path, shape: tuple[int, ...]) -> 
     return found
 
 
-def _run_of(dataset: h5py.Dataset, plane: int | None) -> Run | None:
+def _run_of(path: Path, dataset: h5py.Dataset, plane: int | None) -> Run | None:
     """Where a dataset, or a plane of it, lies; None if not in one run."""
     offset = dataset.id.get_offset()
     if offset is None or dataset.chunks is not None or dataset.external:
         return None
     skipped = 0 if plane is None else plane * int(np.prod(dataset.shape[1:]))
-    return Run(int(offset) + skipped * dataset.dtype.itemsize, dataset.dtype)
+    return Run(path, int(offset) + skipped * dataset.dtype.itemsize, dataset.dtype)
 
 
 def read_field(path: Path, places: FilePlaces, layout: DeepcamLayout, out: NDArray[Any]) -> None:
@@ -111,7 +116,8 @@ def read_field(path: Path, places: FilePlaces, layout: DeepcamLayout, out: NDArr
     Raises:
         InputError: If the file can't be read, or ends too early.
     """
-    if places.data is None or places.data.dtype != out.dtype:
+    run = places.data
+    if run is None:
         with open_hdf5(str(path)) as file:
             values = file["climate/data"][()]
         if layout.channels_last:
@@ -120,17 +126,20 @@ def read_field(path: Path, places: FilePlaces, layout: DeepcamLayout, out: NDArr
         else:
             np.copyto(out, values, casting="same_kind")
         return
-    with opened(path) as file:
+    with _opened(path) as file:
         if not layout.channels_last:
-            _read(file, out.reshape(-1), places.data.offset, path)
+            values = out if run.dtype == out.dtype else np.empty(out.shape, run.dtype)
+            _read(file, values.reshape(-1), run.offset, path)
+            if values is not out:
+                np.copyto(out, values, casting="same_kind")
             return
         num_channels, _, num_lon = out.shape
         bands = _bands(out.shape)
-        scratch = np.empty((bands[0].stop, num_lon, num_channels), out.dtype)
+        scratch = np.empty((bands[0].stop, num_lon, num_channels), run.dtype)
         row_bytes = scratch[0].nbytes
         for rows in bands:
             band = scratch[: rows.stop - rows.start]
-            _read(file, band.reshape(-1), places.data.offset + rows.start * row_bytes, path)
+            _read(file, band.reshape(-1), run.offset + rows.start * row_bytes, path)
             _spread(band, out[:, rows])
 
 
@@ -140,7 +149,7 @@ def read_label(
     """Read a class map of a file into (H, W).
 
     Raises:
-        InputError: If the file can't be read, or holds what does not fit a class.
+        InputError: If the file can't be read, or holds what is no class.
     """
     if run is None:
         name, plane = label
@@ -148,17 +157,21 @@ def read_label(
             values = hdf5[name][()] if plane is None else hdf5[name][plane]
     else:
         values = np.empty(out.shape, run.dtype)
-        with opened(path) as file:
-            _read(file, values.reshape(-1), run.offset, path)
+        with _opened(run.path) as file:
+            _read(file, values.reshape(-1), run.offset, run.path)
     with np.errstate(invalid="ignore"):
         np.copyto(out, values, casting="unsafe")
     if not np.array_equal(out, values):
         wrong = values[out != values].flat[0]
         raise InputError(f"labels must be whole numbers, got {wrong}", file=path, variable=label[0])
+    try:
+        check_classes(out, label[0])
+    except BadSampleError as bad:
+        raise InputError(bad.problem, file=path, variable=bad.variable) from None
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[ReadOnlyFile]:
+def _opened(path: Path) -> Iterator[ReadOnlyFile]:
     """A file open for reading.
 
     Raises:

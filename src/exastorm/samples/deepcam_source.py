@@ -1,12 +1,14 @@
 """Samples of a DeepCAM folder as it came: no preparation, no second copy of terabytes.
 
-The folder holds train, validation and test with one HDF5 file a snapshot, and beside them the
-`stats.h5` that the benchmark scales by (its reference loader: minimum to 0, maximum to 1). What an
-index of shards keeps is found out when the folder is opened: splits are the folders', times are
-those of the file names, and how common classes are is counted in some files spread over training.
-Folders that `exastorm convert` wrote say all of it in their `samples.json`.
+The folder holds train, validation and test with one HDF5 file a snapshot (or a pair of .npy files,
+as submissions to the benchmark convert them), and beside them the `stats.h5` that it scales by (its
+reference loader: minimum to 0, maximum to 1). What an index of shards keeps is found out when the
+folder is opened: splits are the folders', times are those of the file names, and how common classes
+are is counted in some files spread over training, or in all. Folders that `exastorm convert` wrote
+say all of it in their `samples.json`.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,26 +28,24 @@ from exastorm.samples.deepcam_files import (
     read_label,
 )
 from exastorm.samples.deepcam_index import build_index
-from exastorm.samples.indexed import IndexedSamples
-from exastorm.samples.shards import RawSample
+from exastorm.samples.indexed import IndexedSamples, RawSample, raw_views
+from exastorm.samples.npy_files import npy_layout, npy_places
 from exastorm.samples.splits import SPLITS
+
+ENDINGS = (".h5", ".hdf5", ".npy")
 
 
 def is_deepcam_folder(folder: Path) -> bool:
     """Whether a folder has the benchmark's splits with at least one file of its names."""
-    return any(_files_of(folder, split, first_only=True) for split in SPLITS)
+    return any(next(_files_of(folder, split), None) for split in SPLITS)
 
 
-def _files_of(folder: Path, split: str, *, first_only: bool = False) -> list[Path]:
-    """The snapshot files of a split, in order of time."""
-    found = []
+def _files_of(folder: Path, split: str) -> Iterator[Path]:
+    """The snapshot files of a split, in no order."""
     if (folder / split).is_dir():
         for path in (folder / split).iterdir():
-            if NAME_PATTERN.fullmatch(path.name) and path.suffix in (".h5", ".hdf5"):
-                found.append(path)
-                if first_only:
-                    break
-    return sorted(found, key=lambda path: path.name)
+            if path.suffix in ENDINGS and NAME_PATTERN.fullmatch(path.name):
+                yield path
 
 
 class DeepcamSamples(IndexedSamples):
@@ -57,36 +57,47 @@ class DeepcamSamples(IndexedSamples):
         holds_lock: Whether files are such that HDF5's library must read them, one at a time.
     """
 
-    def __init__(self, path: str | Path, label_sets: tuple[str, ...] | None = None) -> None:
+    def __init__(
+        self, path: str | Path, label_sets: tuple[str, ...] | None = None, *, exact: bool = False
+    ) -> None:
         """Open a folder; how common classes are is counted, and without stats.h5 the channels too.
 
         Args:
             path: The folder.
             label_sets: Names of the label sets wanted, such as ("labels_1",); None for all.
+            exact: Count and measure in all files, where nothing is said of them.
 
         Raises:
-            InputError: If there are no files, they can't be read, or lack the label sets.
+            InputError: If there are no files, they are of both kinds or not those of
+                `samples.json`, can't be read, or lack the label sets.
         """
         self.path = Path(path)
-        facts = known_index(self.path)
-        by_split = {split: _files_of(self.path, split) for split in SPLITS}
+        by_split = {split: sorted(_files_of(self.path, split)) for split in SPLITS}
         self.files = [file for files in by_split.values() for file in files]
-        if not self.files:
+        if not self.files or len({file.suffix == ".npy" for file in self.files}) > 1:
             raise InputError(
-                f"must hold {', '.join(SPLITS)} with files data-YYYY-MM-DD-TT-R.h5, got none",
+                f"must hold {', '.join(SPLITS)} with files data-YYYY-MM-DD-TT-R.h5 or .npy, got"
+                f" {'both' if self.files else 'none'}",
                 file=self.path,
             )
+        facts = known_index(self.path)
+        if facts is not None:
+            self.files = files_by(facts, self.path, self.files)
         first = self.files[0]
-        layout = layout_of(first) if facts is None else layout_by(facts)
+        is_npy = first.suffix == ".npy"
+        self._find_places = npy_places if is_npy else find_places
+        if facts is not None:
+            layout = layout_by(facts)
+        else:
+            layout = npy_layout(first) if is_npy else layout_of(first)
         chosen = _chosen_sets(layout, label_sets, first)
         self._layout = replace(layout, labels=tuple(layout.labels[k] for k in chosen))
-        places = find_places(first, self._layout)
+        places = self._find_places(first, self._layout)
         self.holds_lock = None in (places.data, *places.labels)
         self._places: dict[Path, FilePlaces] = {first: places}
         if facts is None:
-            self.index = build_index(self.path, by_split, self._layout, self.read_file)
+            self.index = build_index(self.path, by_split, self._layout, self.read_file, exact=exact)
         else:
-            self.files = files_by(facts, self.path, self.files)
             self.index = with_label_sets(facts, chosen)
 
     def place_of(self, i: int) -> dict[str, Any]:
@@ -99,16 +110,9 @@ class DeepcamSamples(IndexedSamples):
         Raises:
             InputError: If the file can't be read or is laid out unlike the first.
         """
-        layout = self.index.layout
-        num_samples = len(self)
-        if not -num_samples <= i < num_samples:
-            raise IndexError(f"sample must be below {num_samples}, got {i}")
-        i = i % num_samples
-        field = buffer[: layout.field_bytes].view(layout.disk_dtype).reshape(layout.shape)
-        labels = buffer[layout.field_bytes :][: layout.label_bytes].view(np.int8)
-        labels = labels.reshape(layout.num_label_sets, *layout.shape[1:])
-        self.read_file(self.files[i], field, labels)
-        return RawSample(field, labels, np.empty((0, *layout.shape[1:]), np.uint8))
+        raw = raw_views(self.index.layout, buffer)
+        self.read_file(self.files[self.number(i)], raw.field, raw.labels)
+        return raw
 
     def read_file(self, path: Path, field: NDArray[Any] | None, labels: NDArray[np.int8]) -> None:
         """Read one file's fields (C, H, W), unless they are not wanted, and class maps (N, H, W).
@@ -119,7 +123,7 @@ class DeepcamSamples(IndexedSamples):
         places = self._places.get(path)
         if places is None:
             # Two threads that look at once find the same.
-            places = self._places[path] = find_places(path, self._layout)
+            places = self._places[path] = self._find_places(path, self._layout)
         if field is not None:
             read_field(path, places, self._layout, field)
         for run, label, out in zip(places.labels, self._layout.labels, labels, strict=True):

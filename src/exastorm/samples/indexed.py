@@ -1,17 +1,42 @@
-"""What every source of samples answers from its index alone."""
+"""What every source of samples answers from its index alone, and what it gives."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cftime
 import numpy as np
 from numpy.typing import NDArray
 
 from exastorm.errors import InputError
-from exastorm.samples.index import SampleIndex, parse_time
+from exastorm.samples.index import SampleIndex, SampleLayout, parse_time
 from exastorm.samples.label_sets import LabelSet, check_label_set
 from exastorm.samples.splits import SPLITS
-from exastorm.samples.targets import SHARE_CLASSES
+
+
+class RawSample(NamedTuple):
+    """A sample as its bytes lie on disk.
+
+    Attributes:
+        field: (C, H, W), packed as the layout says.
+        labels: Class map of each label set (N, H, W).
+        shares: Stored shares (S, H, W); S is 0 without soft labels.
+    """
+
+    field: NDArray[Any]
+    labels: NDArray[np.int8]
+    shares: NDArray[np.uint8]
+
+
+def raw_views(layout: SampleLayout, buffer: NDArray[np.uint8]) -> RawSample:
+    """The parts of a sample, as views of a buffer of at least `layout.used_bytes`."""
+    field, labels, shares = np.split(
+        buffer[: layout.used_bytes], np.cumsum([layout.field_bytes, layout.label_bytes])
+    )
+    return RawSample(
+        field.view(layout.disk_dtype).reshape(layout.shape),
+        labels.view(np.int8).reshape(layout.num_label_sets, *layout.shape[1:]),
+        shares.reshape(len(layout.shares), *layout.shape[1:]),
+    )
 
 
 class IndexedSamples:
@@ -41,6 +66,16 @@ class IndexedSamples:
             raise InputError(f"the {split} split has no samples", file=self.path)
         return found.astype(np.int64, copy=False)
 
+    def number(self, i: int) -> int:
+        """The number of a sample from 0, where it may be counted from the end.
+
+        Raises:
+            IndexError: If there is no such sample.
+        """
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"sample must be below {len(self)}, got {i}")
+        return i % len(self)
+
     def time(self, i: int) -> cftime.datetime:
         """Time of sample `i`, in the index's calendar."""
         return parse_time(self.index.times[i], self.index.calendar)
@@ -57,8 +92,8 @@ class IndexedSamples:
         """
         if not self.index.layout.shares:
             raise InputError(
-                f"soft targets need samples with soft labels ({', '.join(SHARE_CLASSES)}), got hard"
-                " labels alone",
+                "soft targets need samples prepared with --prepare.soft-labels, got hard labels"
+                " alone",
                 file=self.path,
             )
 
@@ -81,6 +116,7 @@ class IndexedSamples:
                 )
         elif num_sets == 1:
             raise InputError(
-                f"label_set {label_set} needs samples with several label sets, got one",
+                f"label_set {label_set} needs samples prepared with several --labels, got one"
+                " label set",
                 file=self.path,
             )

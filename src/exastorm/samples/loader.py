@@ -17,6 +17,7 @@ from exastorm.samples.dataset import SegmentationDataset
 from exastorm.samples.device_feed import copied_ahead
 from exastorm.samples.fillers import Filler, ThreadFiller
 from exastorm.samples.processes import ProcessFiller
+from exastorm.samples.sample_cache import CACHE_GB
 from exastorm.samples.sampler import EpochPlan, IntArray, SamplePosition
 from exastorm.samples.worker_choice import WorkerChoice, choose_workers
 
@@ -42,7 +43,16 @@ class LoaderSettings:
     """What reads samples: threads, or processes with shared memory; auto takes threads, but where
     a format's library holds a lock (HDF5 in chunks, Zarr) it measures and takes what is faster."""
 
+    cache: str | None = None
+    """Folder on a local drive in which samples of a Zarr store are kept once read; none keeps those
+    that come from an address in the user's cache, and none of a local store."""
+
+    cache_gb: float = CACHE_GB
+    """Most bytes of that, GB; the samples used longest ago go first. 0 keeps none."""
+
     def __post_init__(self) -> None:
+        if not self.cache_gb >= 0:
+            raise ValueError(f"cache_gb must not be negative, got {self.cache_gb}")
         if self.num_threads < 0:
             raise ValueError(f"num_threads must not be negative, got {self.num_threads}")
         if self.num_ahead < 1:

@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 
 from exastorm.errors import InputError
 
+CACHE_GB = 20.0
+"""Default size: 350 samples at the paper's size in single precision."""
+
 CRC_BYTES = 4
 """Bytes of the CRC-32C (Castagnoli) behind a sample, big-endian."""
 

@@ -12,9 +12,8 @@ from collections.abc import Iterable
 from itertools import compress
 from pathlib import Path
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any
 
-import cftime
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,14 +21,13 @@ from exastorm.errors import InputError
 from exastorm.progress import ProgressBar
 from exastorm.samples.compression import decode, scratch
 from exastorm.samples.holding import held_samples, held_shards
-from exastorm.samples.index import SampleIndex, parse_time
-from exastorm.samples.label_sets import LabelSet, check_label_set
+from exastorm.samples.index import SampleIndex
+from exastorm.samples.indexed import IndexedSamples, RawSample, raw_views
 from exastorm.samples.reading import read_index
 from exastorm.samples.targets import class_probabilities
 
 Float32Array = NDArray[np.float32]
 LabelArray = NDArray[np.int8]
-ShareArray = NDArray[np.uint8]
 
 HASH_BLOCK_BYTES = 8 << 20
 """Bytes hashed at a time when shards are verified; any size that fits a cache does."""
@@ -49,21 +47,7 @@ class ReadOnlyFile:
             os.close(self.descriptor)
 
 
-class RawSample(NamedTuple):
-    """A sample as its bytes lie on disk.
-
-    Attributes:
-        field: (C, H, W), packed as the layout says.
-        labels: Class map of each label set (N, H, W).
-        shares: Stored shares (S, H, W); S is 0 without soft labels.
-    """
-
-    field: NDArray[Any]
-    labels: LabelArray
-    shares: ShareArray
-
-
-class SampleStore:
+class SampleStore(IndexedSamples):
     """Prepared samples, open for reading; any number of threads or processes may share it.
 
     Attributes:
@@ -88,7 +72,7 @@ class SampleStore:
             InputError: If the index is missing or wrong, a shard that is held is missing or cut
                 short, or a name is no shard's.
         """
-        self.path = Path(path)
+        self.path: Path = Path(path)
         self.index: SampleIndex = read_index(self.path)
         self.left_out = frozenset(left_out)
         self.holds = held_shards(self.path, self.index, self.left_out, only)
@@ -103,9 +87,6 @@ class SampleStore:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _files=OrderedDict(), _lock=Lock())
 
-    def __len__(self) -> int:
-        return self.index.num_samples
-
     def indices(self, split: str) -> NDArray[np.int64]:
         """Numbers of the samples of a split that are held, in order of time.
 
@@ -113,10 +94,6 @@ class SampleStore:
             InputError: If there is no such split, or nothing in it on any node.
         """
         return held_samples(self.path, self.index, split, self.holds, self.left_out)
-
-    def time(self, i: int) -> cftime.datetime:
-        """Time of sample `i`, in the index's calendar."""
-        return parse_time(self.index.times[i], self.index.calendar)
 
     def read(self, i: int, label_set: int = 0) -> tuple[Float32Array, LabelArray]:
         """Field (C, H, W) float32 in the index's units and class map (H, W) int8 of sample `i`.
@@ -148,43 +125,6 @@ class SampleStore:
         raw = self.read_raw(i, np.empty(self.index.layout.stride, np.uint8))
         return class_probabilities(raw.shares)
 
-    def require_soft_labels(self) -> None:
-        """Refuse samples that have hard labels alone.
-
-        Raises:
-            InputError: If so.
-        """
-        if not self.index.layout.shares:
-            raise InputError(
-                "soft targets need samples prepared with --prepare.soft-labels, got hard labels"
-                " alone",
-                file=self.path,
-            )
-
-    def require_label_set(self, label_set: LabelSet) -> None:
-        """Refuse a choice of label set that these samples don't offer.
-
-        Raises:
-            ValueError: If it is no number from 0, "random" or "soft".
-            InputError: If there is no such set, or only one to draw from or to vote.
-        """
-        check_label_set(label_set)
-        num_sets, names = self.index.layout.num_label_sets, self.index.layout.label_sets
-        if isinstance(label_set, str):
-            if num_sets == 1:
-                raise InputError(
-                    f"label_set {label_set} needs samples prepared with several --labels, got one"
-                    " label set",
-                    file=self.path,
-                )
-        elif label_set >= num_sets:
-            held = f" ({', '.join(names)})" if names else ""
-            raise InputError(
-                f"label_set must be below the number of label sets, {num_sets}{held}, got"
-                f" {label_set}",
-                file=self.path,
-            )
-
     def place_of(self, i: int) -> dict[str, Any]:
         """File and time of sample `i`, as `InputError` takes them."""
         shard = int(np.searchsorted(self.index.shard_starts, i, side="right")) - 1
@@ -200,10 +140,7 @@ class SampleStore:
             InputError: If the shard was cut short since it was opened, or can't be read.
         """
         layout = self.index.layout
-        num_samples = len(self)
-        if not -num_samples <= i < num_samples:
-            raise IndexError(f"sample must be below {num_samples}, got {i}")
-        i = i % num_samples
+        i = self.number(i)
         shard = int(np.searchsorted(self.index.shard_starts, i, side="right")) - 1
         place = int(i - self.index.shard_starts[shard])
         offset, num_bytes = self.index.shards[shard].extent(place, layout.stride)
@@ -222,15 +159,7 @@ class SampleStore:
                 decode(target, buffer[: layout.stride])
             except InputError as error:
                 raise InputError(error.problem, **self.place_of(i)) from None
-        field, labels, shares, _ = np.split(
-            buffer[: layout.stride],
-            np.cumsum([layout.field_bytes, layout.label_bytes, layout.share_bytes]),
-        )
-        return RawSample(
-            field.view(layout.disk_dtype).reshape(layout.shape),
-            labels.view(np.int8).reshape(layout.num_label_sets, *layout.shape[1:]),
-            shares.reshape(len(layout.shares), *layout.shape[1:]),
-        )
+        return raw_views(layout, buffer)
 
     def verify(self) -> None:
         """Read every shard that is held and compare its checksum with the index.

@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from exastorm.errors import InputError
 from exastorm.samples.deepcam_source import DeepcamSamples, is_deepcam_folder
 from exastorm.samples.index import INDEX_NAME, SampleIndex
+from exastorm.samples.indexed import RawSample
 from exastorm.samples.label_sets import LabelSet
-from exastorm.samples.shards import RawSample, SampleStore
-from exastorm.samples.zarr_source import ZarrSamples, is_zarr_store
+from exastorm.samples.sample_cache import CACHE_GB
+from exastorm.samples.shards import SampleStore
+from exastorm.samples.zarr_source import ZarrSamples, is_address, is_zarr_store
 
 
 class SampleSource(Protocol):
@@ -56,29 +58,37 @@ class SampleSource(Protocol):
         """Refuse a choice of label set that these samples don't offer."""
 
 
-def open_samples(path: str | Path, cache: str | Path | None = None) -> SampleSource:
+def open_samples(
+    path: str | Path,
+    cache: str | Path | None = None,
+    cache_gb: float = CACHE_GB,
+    *,
+    exact: bool = False,
+) -> SampleSource:
     """Open samples of any kind, told apart by what is there.
 
     Args:
         path: A folder that `exastorm prepare` made, a DeepCAM folder (with train, validation or
-            test folders of data-*.h5), or a Zarr store of samples, also at an address such as
-            s3://bucket/samples.zarr.
+            test folders of data-*.h5 or data-*.npy), or a Zarr store of samples, also at an address
+            such as s3://bucket/samples.zarr.
         cache: Folder in which samples of a Zarr store are kept once read; None keeps none of a
             local store, and of others in a folder of the user's cache.
+        cache_gb: Most bytes of that, GB; 0 keeps none.
+        exact: Look at every file of a DeepCAM folder that says nothing of its samples, not at some.
 
     Raises:
         InputError: If it is none of these, or can't be read.
     """
-    if "://" not in str(path):
+    if not is_address(path):
         folder = Path(path)
         if (folder / INDEX_NAME).is_file():
             return SampleStore(folder)
         if is_deepcam_folder(folder):
-            return DeepcamSamples(folder)
+            return DeepcamSamples(folder, exact=exact)
     if is_zarr_store(str(path)):
-        return ZarrSamples(str(path), cache=cache)
+        return ZarrSamples(path, cache=cache, cache_gb=cache_gb)
     raise InputError(
         "must be samples: a folder that `exastorm prepare` made (with index.json), a DeepCAM folder"
-        " (with train/data-*.h5), or a Zarr store of samples, got none of these",
+        " (with train/data-*.h5 or .npy), or a Zarr store of samples, got none of these",
         file=str(path),
     )

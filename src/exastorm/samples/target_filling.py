@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from exastorm.samples.augmentation import Turn, turned
 from exastorm.samples.checking import check_classes
+from exastorm.samples.indexed import RawSample
 from exastorm.samples.label_sets import LabelSet, fill_vote_weights
-from exastorm.samples.shards import RawSample
 from exastorm.samples.targets import fill_class_weights
 
 LABEL = "class_map"

@@ -4,22 +4,21 @@ Numbers are as in shards, packed where those are. The group's attributes hold th
 written when all samples are.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
-from numpy.typing import NDArray
-from pydantic import ValidationError
 from zarr.codecs import BloscCodec
 
-from exastorm.errors import InputError
 from exastorm.progress import ProgressBar
 from exastorm.samples.compression import LEVELS, Compression
 from exastorm.samples.converting import Samples
-from exastorm.samples.index import ADAPTER, FORMAT_NAME, SampleIndex
-from exastorm.samples.shards import RawSample
+from exastorm.samples.index import ADAPTER, FORMAT_NAME
+
+FILL = {"field": np.nan, "label": -128, "shares": 0}
+"""What Zarr gives where a chunk is missing: what no sample holds, so that it is found. Shares have
+no such number, but lie beside fields that do."""
 
 
 def write_zarr(samples: Samples, out: Path, compression: Compression = "none") -> None:
@@ -39,6 +38,7 @@ def write_zarr(samples: Samples, out: Path, compression: Compression = "none") -
             shape=(index.num_samples, *shape),
             chunks=(1, *shape),
             dtype=dtype,
+            fill_value=FILL[name],
             compressors=_compressors(compression, dtype),
         )
         for name, (shape, dtype) in parts.items()
@@ -62,47 +62,3 @@ def _compressors(compression: Compression, dtype: np.dtype[Any]) -> Any:
     return BloscCodec(
         typesize=dtype.itemsize, cname=compression, clevel=level, shuffle="bitshuffle"
     )
-
-
-class ZarrSamples:
-    """Samples read from a Zarr group, one chunk a sample.
-
-    Attributes:
-        path: The group.
-        index: What they are.
-    """
-
-    def __init__(self, path: Path) -> None:
-        """Open a group.
-
-        Raises:
-            InputError: If it is none of samples, or its arrays are not those of its index.
-        """
-        self.path = path
-        try:
-            group = zarr.open_group(path, mode="r")
-            attributes = dict(group.attrs)
-            if attributes.get("format") != FORMAT_NAME:
-                raise InputError(f'must be a Zarr group with "format": "{FORMAT_NAME}"', file=path)
-            self.index: SampleIndex = ADAPTER.validate_python(attributes.get("index"))
-            self._arrays: list[Any] = [group[name] for name in ("field", "label")]
-            if self.index.layout.shares:
-                self._arrays.append(group["shares"])
-        except (KeyError, OSError, json.JSONDecodeError, ValidationError) as error:
-            raise InputError(f"must be a Zarr group of samples, got {error}", file=path) from None
-        layout = self.index.layout
-        wanted = (self.index.num_samples, *layout.shape)
-        if self._arrays[0].shape != wanted or self._arrays[0].dtype != layout.disk_dtype:
-            raise InputError(
-                f"must be {wanted} {layout.dtype}, got {self._arrays[0].shape}"
-                f" {self._arrays[0].dtype}",
-                file=path,
-                variable="field",
-            )
-
-    def read_raw(self, i: int, buffer: NDArray[np.uint8]) -> RawSample:
-        """Read sample `i`; the buffer is not used, as Zarr makes new arrays."""
-        parts = [np.asarray(array[i]) for array in self._arrays]
-        if len(parts) == 2:
-            parts.append(np.empty((0, *self.index.layout.shape[1:]), np.uint8))
-        return RawSample(*parts)

@@ -16,21 +16,24 @@ import zarr
 from numpy.typing import NDArray
 
 from exastorm.errors import InputError
+from exastorm.readers.schema import NO_LABEL
 from exastorm.samples.index import FORMAT_NAME, SampleIndex
-from exastorm.samples.indexed import IndexedSamples
+from exastorm.samples.indexed import IndexedSamples, RawSample, raw_views
 from exastorm.samples.reading import index_of
-from exastorm.samples.sample_cache import SampleCache
-from exastorm.samples.shards import RawSample
+from exastorm.samples.sample_cache import CACHE_GB, SampleCache
+from exastorm.variables import NUM_CLASSES
 
 INDEX_ATTRIBUTE = "index"
 
-CACHE_GB = 20.0
-"""Default size of the cache: 350 samples at the paper's size in single precision."""
+
+def is_address(path: str | Path) -> bool:
+    """Whether samples are behind an address, as s3://bucket/samples.zarr, not at a path."""
+    return isinstance(path, str) and "://" in path
 
 
 def is_zarr_store(path: str) -> bool:
     """Whether a path or address is that of a Zarr group of samples."""
-    is_local = "://" not in path
+    is_local = not is_address(path)
     if is_local and not any((Path(path) / name).is_file() for name in ("zarr.json", ".zattrs")):
         return False
     try:
@@ -118,18 +121,9 @@ class ZarrSamples(IndexedSamples):
         Raises:
             InputError: If it can't be read, or is not in the store.
         """
-        layout = self.index.layout
-        num_samples = len(self)
-        if not -num_samples <= i < num_samples:
-            raise IndexError(f"sample must be below {num_samples}, got {i}")
-        i = i % num_samples
+        i, layout = self.number(i), self.index.layout
         used = buffer[: layout.used_bytes]
-        field, labels, shares = np.split(used, np.cumsum([layout.field_bytes, layout.label_bytes]))
-        raw = RawSample(
-            field.view(layout.disk_dtype).reshape(layout.shape),
-            labels.view(np.int8).reshape(layout.num_label_sets, *layout.shape[1:]),
-            shares.reshape(len(layout.shares), *layout.shape[1:]),
-        )
+        raw = raw_views(layout, used)
         if self.cache is None or not self.cache.get(i, used):
             self._read(i, raw)
             if self.cache is not None:
@@ -146,16 +140,18 @@ class ZarrSamples(IndexedSamples):
                 raise InputError(
                     f"can't be read: {_told(error)}", variable=name, **self.place_of(i)
                 ) from error
-        # Zarr takes a chunk that is missing for one full of this.
-        fill = raw.field.dtype.type(self._arrays["field"].fill_value)
-        if np.array_equal(raw.field.flat[:1], [fill], equal_nan=True) and np.array_equal(
-            raw.field, np.full_like(raw.field, fill), equal_nan=True
-        ):
-            raise InputError(
-                f"holds {fill} everywhere: its chunk is missing",
-                variable="field",
-                **self.place_of(i),
-            )
+            # Zarr takes a chunk that is missing for one full of this.
+            fill = out.dtype.type(array.fill_value)
+            if name == "shares" or (name == "label" and NO_LABEL <= fill < NUM_CLASSES):
+                continue
+            if np.array_equal(out.flat[:1], [fill], equal_nan=True) and np.array_equal(
+                out, np.full_like(out, fill), equal_nan=True
+            ):
+                raise InputError(
+                    f"holds {fill} everywhere: its chunk is missing",
+                    variable=name,
+                    **self.place_of(i),
+                )
 
     def _open_arrays(self) -> None:
         """Open the arrays and check that they are what the index says.
@@ -189,7 +185,7 @@ def _cache_folder(path: str, cache: str | Path | None) -> Path | None:
     """Where samples of a store are kept, if they are."""
     if cache is not None:
         return Path(cache)
-    if "://" not in path or path.startswith("file://"):
+    if not is_address(path) or path.startswith("file://"):
         return None
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root) / "exastorm" / "samples"

@@ -1,6 +1,6 @@
 """The samples of a run: which batch each step is given, and what validation is given."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ class TrainingData:
 
     def __init__(
         self,
-        samples: SamplesHere | Path,
+        samples: SamplesHere | str | Path,
         settings: TrainSettings,
         world: World,
         device: torch.device,
@@ -52,7 +52,8 @@ class TrainingData:
         """Open the samples.
 
         Args:
-            samples: Where they are read; a folder that all ranks see, or what a node has.
+            samples: Where they are read; a folder or an address that all ranks see, or what a node
+                has.
             settings: Of the training.
             world: Who sits where.
             device: Where batches are wanted.
@@ -62,7 +63,7 @@ class TrainingData:
                 training split, or soft targets are asked for and there are none.
         """
         here = self._here = samples if isinstance(samples, SamplesHere) else SamplesHere(samples)
-        self.store: SampleSource = here.open()
+        self.store: SampleSource = here.open(settings.loader)
         soft = settings.targets == "soft"
         if soft:
             self.store.require_soft_labels()
@@ -89,27 +90,15 @@ class TrainingData:
             self._validation.samples = self._validation.samples[::every]
             self._validated = tuple(-(-size // every) for size in self._validated)
         try:
-            self.plan = self._training_plan()
+            self.plan = training_epochs(
+                settings,
+                world.placement,
+                len(self._train),
+                here.node_sizes.get("train", ()),
+                here.shares_id,
+            )
         except ValueError as error:
             raise InputError(str(error), file=here.path) from None
-
-    def _training_plan(self) -> EpochPlan:
-        """Who reads what in an epoch of training."""
-        batch_size, seed = self._settings.batch_size, self._settings.seed
-        if not self._here.node_sizes:
-            return SamplePlan(
-                num_samples=len(self._train),
-                batch_size=batch_size,
-                num_ranks=self.world.num_ranks,
-                seed=seed,
-            )
-        return LocalPlan(
-            node_sizes=self._here.node_sizes["train"],
-            batch_size=batch_size,
-            placement=self.world.placement,
-            seed=seed,
-            shares_id=self._here.shares_id,
-        )
 
     def _validation_plan(self) -> EpochPlan:
         """Who scores what."""
@@ -130,16 +119,17 @@ class TrainingData:
             tail="keep",
         )
 
-    def start_at(self, position: SamplePosition, step: int, order_id: str | None = None) -> None:
+    def start_at(self, position: Sequence[int], step: int, order_id: str | None = None) -> None:
         """Go on where another attempt, perhaps with other batches, has done so many steps.
 
         Args:
-            position: Where it stood.
+            position: Where it stood, as `SamplePosition` has it.
             step: Steps done.
             order_id: Of its plan. Where this one's order is another, as with other nodes that have
                 shares of the samples, the next epoch begins.
         """
-        start = resume_at(self.plan, position.samples_done, position.epoch, order_id)
+        epoch, samples_done = position
+        start = resume_at(self.plan, samples_done, epoch, order_id)
         self._start, self._start_step = start, step
 
     def position_of(self, run_step: int) -> SamplePosition:
@@ -209,6 +199,39 @@ class TrainingData:
             skip_bad=settings.skip_bad,
             **options,
         )
+
+
+def training_epochs(
+    settings: TrainSettings,
+    placement: tuple[int, ...],
+    num_samples: int,
+    node_sizes: tuple[int, ...] = (),
+    shares_id: str = "",
+) -> EpochPlan:
+    """Who reads what in an epoch of training.
+
+    Args:
+        settings: Of the training.
+        placement: Node of each rank.
+        num_samples: Training samples, where all nodes have all.
+        node_sizes: Training samples of each node, where each has its own.
+        shares_id: Tells this deal of samples to nodes from others.
+
+    Raises:
+        ValueError: If there are fewer samples than a step takes.
+    """
+    batch_size, seed = settings.batch_size, settings.seed
+    if node_sizes:
+        return LocalPlan(
+            node_sizes=node_sizes,
+            batch_size=batch_size,
+            placement=placement,
+            seed=seed,
+            shares_id=shares_id,
+        )
+    return SamplePlan(
+        num_samples=num_samples, batch_size=batch_size, num_ranks=len(placement), seed=seed
+    )
 
 
 def class_frequencies(index: SampleIndex, settings: TrainSettings) -> tuple[float, ...]:

@@ -24,17 +24,14 @@ from exastorm.networks.record import MODEL_NAME
 from exastorm.parallel.cluster import Cluster
 from exastorm.progress import ProgressBar
 from exastorm.samples.batch import Batch
-from exastorm.samples.sampler import SamplePosition
 from exastorm.train.best import BestModel
 from exastorm.train.checkpoint import CheckpointStore
 from exastorm.train.compiling import forward_of
 from exastorm.train.data import TrainingData
 from exastorm.train.device import ComputePlan
 from exastorm.train.ema import WeightAverage
-from exastorm.train.guard import DivergedError, Stepper
+from exastorm.train.guard import DivergedError, Stepper, make_stepper
 from exastorm.train.meter import RunLog
-from exastorm.train.optimizer import build_optimizer
-from exastorm.train.precision import LossScaler
 from exastorm.train.run_folder import check_same_settings
 from exastorm.train.schedule import rate_factor
 from exastorm.train.settings import TrainSettings
@@ -79,7 +76,7 @@ class Trainer:
 
     def __init__(
         self,
-        samples: SamplesHere | Path,
+        samples: SamplesHere | str | Path,
         run: Path,
         settings: TrainSettings,
         cluster: Cluster,
@@ -106,12 +103,7 @@ class Trainer:
             self.data.class_weights,
             settings.part_size,
         )
-        self.stepper = Stepper(
-            build_optimizer(self.network, settings.optimizer),
-            settings.optimizer,
-            LossScaler(plan.precision, plan.device),
-            buffers=self.network.buffers(),
-        )
+        self.stepper = make_stepper(self.network, settings.optimizer, plan)
         decay = settings.ema_decay
         self.average = None if decay is None else WeightAverage(self.network, decay)
         self.step_number, self.minutes, self.clock = 0, 0.0, 0.0
@@ -299,8 +291,7 @@ class Trainer:
         self.together.load_state_dict(state["exchange"])
         self.step_number = state["step"]
         self.minutes = self.clock = state["minutes"]
-        position = SamplePosition(*state["position"])
-        self.data.start_at(position, self.step_number, state["order"])
+        self.data.start_at(state["position"], self.step_number, state["order"])
         self.loss, self._untold = state["loss"], state["untold_losses"]
         self.together.recall(state["bad_samples"])
         self.best.load_state_dict(state["best"])

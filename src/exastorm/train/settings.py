@@ -8,13 +8,13 @@ from exastorm.networks.build import NetworkSettings
 from exastorm.networks.losses import LossSettings, check_loss_targets
 from exastorm.parallel.cluster import ClusterSettings
 from exastorm.parallel.control.settings import ControlSettings
-from exastorm.parallel.staging.settings import StageSettings
 from exastorm.samples.label_sets import LabelSet, check_label_set
 from exastorm.samples.loader import LoaderSettings
 from exastorm.train.checkpoint import CheckpointSettings
 from exastorm.train.device import ComputeSettings
 from exastorm.train.optimizer import OptimizerSettings
 from exastorm.train.schedule import ScheduleSettings
+from exastorm.train.stage_settings import SampleStageSettings
 from exastorm.train.together import ExchangeSettings
 from exastorm.train.validation import ValidationSettings
 
@@ -93,7 +93,7 @@ class TrainSettings:
 
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
 
-    stage: StageSettings = field(default_factory=StageSettings)
+    stage: SampleStageSettings = field(default_factory=SampleStageSettings)
 
     control: ControlSettings = field(default_factory=ControlSettings)
 

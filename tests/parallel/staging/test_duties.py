@@ -1,6 +1,9 @@
 """What a node reads next, of its own and of others."""
 
+import pytest
+
 from exastorm.parallel.launch.stores import MemoryStore
+from exastorm.parallel.staging import duties
 from exastorm.parallel.staging.claims import Board
 from exastorm.parallel.staging.duties import Duties
 from exastorm.parallel.staging.manifest import StagedFile
@@ -76,6 +79,24 @@ def test_nothing_is_stolen_before_the_own_part_is_begun():
     (first, *_), _ = made_nodes()
     first.begin(1)
     assert list(first.duties.stolen(set())) == []
+
+
+def test_looking_takes_a_small_part_of_the_time(monkeypatch):
+    (first, *_), clock = made_nodes()
+    first.begin(9)
+    num_looks = []
+
+    def look(under_way):
+        num_looks.append(1)
+        clock.now += 0.1  # As it takes among 63,000 files.
+        return []
+
+    monkeypatch.setattr(duties.time, "monotonic", clock)
+    monkeypatch.setattr(first.duties, "_worth_stealing", look)
+    while clock.now < 20.0:
+        assert list(first.duties.stolen(set())) == []
+        clock.now += 0.01
+    assert len(num_looks) == pytest.approx(20.0 * duties.LOOKING_SHARE / 0.1, abs=2)
 
 
 def test_what_stays_begun_is_claimed_again_by_one():

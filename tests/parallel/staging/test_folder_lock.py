@@ -50,7 +50,9 @@ def without_locks(monkeypatch):
 def test_one_at_a_time_until_it_is_killed(tmp_path, other, has_locks, monkeypatch):
     if not has_locks:
         without_locks(monkeypatch)
-    line = re.escape(f"{tmp_path}: another job stages into this folder (process {other.pid} on ")
+    line = re.escape(
+        f"{tmp_path}: another job or node stages into this folder (process {other.pid} on "
+    )
     with pytest.raises(InputError, match=line):
         lock_in(tmp_path).acquire()
     other.send_signal(signal.SIGKILL)

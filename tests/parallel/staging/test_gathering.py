@@ -4,14 +4,23 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.parallel.made_ranks import values
-from tests.parallel.staging.made_nodes import made_manifest, stage_on_nodes, total_bytes
+from tests.parallel.made_ranks import run_ranks, values
+from tests.parallel.staging.made_nodes import (
+    made_manifest,
+    settings_of,
+    stage_on_nodes,
+    total_bytes,
+)
 
 from exastorm.errors import ExchangeError, InputError
+from exastorm.parallel.cluster import Cluster
 from exastorm.parallel.staging import gathering, stager
+from exastorm.parallel.staging.ending import Ending
 from exastorm.parallel.staging.fetching import TransferError
 from exastorm.parallel.staging.local_store import LocalStore
+from exastorm.parallel.staging.owners import plan_staging
 from exastorm.parallel.staging.reading import Readers
+from exastorm.parallel.world import World
 
 
 def spoil(manifest, name):
@@ -44,6 +53,20 @@ def test_corrupt_files_are_skipped_by_all_alike(tmp_path, capfd):
     assert "2 of 12 files are corrupt and left out: 002 has sha256" in said
 
 
+@pytest.mark.parametrize(("mode", "num_samples"), [("partition", None), ("sample", 6)])
+def test_corrupt_files_are_skipped_where_nodes_have_a_part(tmp_path, mode, num_samples):
+    manifest = made_manifest(tmp_path / "root", 8)
+    spoil(manifest, "002")
+    words = {"mode": mode, "samples_per_node": num_samples, "on_corrupt": "skip"}
+    results = values(stage_on_nodes(manifest, tmp_path, (0, 1), **words))
+    assert [staged.left_out for staged in results] == [("002",)] * 2
+    # Each node has what it would have without it.
+    plan = plan_staging(manifest.files, 2, mode, num_samples)
+    for node, staged in enumerate(results):
+        names = {manifest.files[index].name for index in plan.of_node(node)}
+        assert set(staged.entries) == names - {"002"}
+
+
 def test_what_fails_on_one_node_ends_all_with_its_line(tmp_path):
     blocked = tmp_path / "node1"
     blocked.write_text("a file where a folder should be")
@@ -72,6 +95,53 @@ def test_nodes_must_stage_the_same(tmp_path):
     results = stage_on_nodes(lambda node: manifests[node], tmp_path)
     (line,) = {str(error) for error in results}
     assert "node 2 are not those of node 0" in line
+
+
+def test_nodes_must_stage_in_the_same_way(tmp_path):
+    manifest = made_manifest(tmp_path / "root", 4)
+
+    def run(cluster):
+        cluster.world = World(rank=cluster.world.rank, placement=(0, 1))
+        node = cluster.world.node
+        words = {"mode": "sample", "samples_per_node": 3, "seed": node}
+        return stager.stage(cluster, manifest, settings_of(tmp_path / f"node{node}", **words))
+
+    (line,) = {str(error) for error in run_ranks(run)}
+    assert "with the same settings, but those of node 1 are not those of node 0" in line
+
+
+def test_what_is_there_is_checked_no_further_once_staging_fails(tmp_path, monkeypatch):
+    manifest = made_manifest(tmp_path / "root", 4)
+    values(stage_on_nodes(manifest, tmp_path, (0, 1)))
+    right, ends = LocalStore.recover, []
+
+    def recover(self, advance):
+        if self.folder.name == "node0":
+            raise InputError("a disk fails")
+        while not ends:  # There is no end of what it has to check.
+            try:
+                advance(1)
+            except TransferError:
+                ends.append("ended")
+        return right(self)
+
+    monkeypatch.setattr(LocalStore, "recover", recover)
+    (line,) = {str(error) for error in stage_on_nodes(manifest, tmp_path, (0, 1))}
+    assert line == "a disk fails (node 0)"
+    monkeypatch.undo()
+    results = values(stage_on_nodes(manifest, tmp_path, (0, 1)))
+    assert results[0].figures.total.present_bytes == 2 * total_bytes(manifest)
+
+
+def test_a_failure_is_not_waited_for_by_those_who_are_gone():
+    cluster = Cluster.alone()
+    cluster.world = World(rank=0, placement=(0, 1, 2))
+    ending = Ending(cluster, "staging/1")
+    ending.hear()
+    assert not ending.all_heard(1)
+    ending.hear()
+    assert ending.all_heard(1)
+    assert not ending.all_heard()
 
 
 def test_too_little_room_is_told_before_the_first_byte(tmp_path, monkeypatch):

@@ -241,7 +241,9 @@ def test_a_folder_without_permission(tmp_path):
 
 
 def test_two_jobs_in_one_folder(store):
-    with pytest.raises(InputError, match="another job stages into this folder"):
+    with pytest.raises(
+        InputError, match=r"another job or node stages into this folder .*local/\{node\}$"
+    ):
         LocalStore(store.folder, "print").check_writable()
     store.close()
     with LocalStore(store.folder, "print") as other:

@@ -113,3 +113,5 @@ def test_a_plan_needs_a_node_and_sample_its_number():
         plan_staging([], 0)
     with pytest.raises(ValueError, match="samples_per_node must be at least 1 in mode sample"):
         plan_staging([], 1, "sample")
+    with pytest.raises(ValueError, match="samples_per_node must be at least 1 in mode sample"):
+        plan_staging([StagedFile("a", 1, mode="sample")], 1)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from exastorm.parallel.staging.checksums import crc32c
-from exastorm.parallel.staging.fetching import BUFFER_BYTES, TransferError, fetch
+from exastorm.parallel.staging.fetching import BUFFER_BYTES, CONNECT_S, TransferError, fetch
 from exastorm.parallel.staging.ledger import Entry
 from exastorm.parallel.staging.local_store import LocalStore
 from exastorm.parallel.staging.serving import FileServer
@@ -177,6 +177,23 @@ def test_a_transfer_that_nobody_wants_ends_early(local):
     with pytest.raises(TransferError, match="fell silent"), local.begin("a") as partial:
         fetch(address, "", Entry("a", 1000, 0), partial, 600.0, lambda: True)
     over.set()
+
+
+def test_a_node_that_is_switched_off_is_called_as_long_as_it_is_wanted(local, monkeypatch):
+    calls = []
+
+    def call(address, timeout):
+        calls.append(timeout)
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr(socket, "create_connection", call)
+    with local.begin("a") as partial:
+        with pytest.raises(TransferError, match=r"can't be reached \(timed out\)"):
+            fetch((HOST, 1), "", Entry("a", 1, 0), partial, 60.0, lambda: len(calls) == 3)
+        assert calls == [CONNECT_S] * 3
+        with pytest.raises(TransferError, match="can't be reached"):
+            fetch((HOST, 1), "", Entry("a", 1, 0), partial, 1e-6)
+    assert len(calls) == 4
 
 
 def test_nobody_there(local):

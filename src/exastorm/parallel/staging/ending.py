@@ -57,12 +57,11 @@ class Ending:
         with exchanging():
             self._cluster.store.add(f"{self._place}/heard", 1)
 
-    @property
-    def all_heard(self) -> bool:
-        """Whether all ranks know of the failure."""
+    def all_heard(self, num_gone: int = 0) -> bool:
+        """Whether all ranks know of the failure, but for some that are gone."""
         with exchanging():
             num_heard = self._cluster.store.add(f"{self._place}/heard", 0)
-        return num_heard >= self._cluster.world.num_ranks
+        return num_heard + num_gone >= self._cluster.world.num_ranks
 
     def failure_of(self, error: BaseException) -> Failure:
         """What is told of an error on this node."""

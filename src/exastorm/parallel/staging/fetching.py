@@ -14,6 +14,9 @@ BUFFER_BYTES = 1 << 20
 LOOK_UP_S = 0.5
 """How often one who waits for bytes looks whether they are still wanted."""
 
+CONNECT_S = 4.0
+"""As LOOK_UP_S, for one who calls: the system calls again after 1 and 3 s (RFC 6298)."""
+
 
 class TransferError(Exception):
     """A file did not arrive as it was announced; it may, if asked for again, or elsewhere."""
@@ -83,13 +86,24 @@ class _Call:
     ) -> None:
         self.where = f"{address[0]}:{address[1]}"
         self._timeout_s, self._is_over = timeout_s, is_over
-        try:
-            self._socket = socket.create_connection(address, timeout=timeout_s)
-        except OSError as error:
-            raise TransferError(
-                f"{self.where} can't be reached ({error.strerror or error})"
-            ) from error
+        self._socket = self._connect(address)
         self._socket.settimeout(min(timeout_s, LOOK_UP_S))
+
+    def _connect(self, address: tuple[str, int]) -> socket.socket:
+        """Reach a node, which may be switched off and answer nothing.
+
+        Raises:
+            TransferError: If it can't be reached.
+        """
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                return socket.create_connection(address, timeout=min(self._timeout_s, CONNECT_S))
+            except OSError as error:
+                is_late = self._is_over() or time.monotonic() >= deadline
+                if is_late or not isinstance(error, TimeoutError):
+                    reason = error.strerror or error
+                    raise TransferError(f"{self.where} can't be reached ({reason})") from error
 
     def __enter__(self) -> Self:
         return self

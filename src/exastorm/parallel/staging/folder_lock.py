@@ -80,9 +80,10 @@ class FolderLock:
         except ValueError:
             holder = {}
         if held or _is_alive(holder):
+            who = f" (process {holder['pid']} on {holder['host']})" if holder else ""
             raise InputError(
-                f"another job stages into this folder (process {holder.get('pid', 'unknown')} on "
-                f"{holder.get('host', 'this machine')}); each needs its own",
+                f"another job or node stages into this folder{who}; each needs its own, "
+                f"nodes that share a disk such as {self._folder}/{{node}}",
                 file=self._folder,
             )
 

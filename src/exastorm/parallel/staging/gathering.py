@@ -12,7 +12,6 @@ import time
 from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
-from pathlib import Path
 
 from exastorm.errors import InputError
 from exastorm.parallel.staging.claims import Board, Page
@@ -67,7 +66,7 @@ class Gathering:
             view: What is known of them; takes in what is heard.
         """
         files = manifest.files
-        self._root = Path(manifest.root)
+        self._root = manifest.root.rstrip("/")
         self._files, self._plan, self._node = files, plan, node
         self._settings, self._local, self._board, self._view = settings, local, board, view
         self.entries: dict[int, Entry] = {}
@@ -187,7 +186,7 @@ class Gathering:
             self._needed.discard(file)
             self._news.setdefault("corrupt", []).append((file, read.problem))
         else:
-            raise InputError(str(read.problem), file=self._root / read.file.name)
+            raise InputError(str(read.problem), file=f"{self._root}/{read.file.name}")
 
     def _take_fetched(self, readers: Readers) -> None:
         """Take in what has come from other nodes; waits a moment if nothing is being read."""
@@ -252,6 +251,11 @@ class Gathering:
     def cancel(self) -> None:
         """End transfers that are under way."""
         self._is_over.set()
+
+    def check_wanted(self, _num_bytes: int = 0) -> None:
+        """End what a thread of the pool does, by an error, once nobody waits for it."""
+        if self._is_over.is_set():
+            raise TransferError("nobody waits for it")
 
     def _read_more(self, readers: Readers) -> None:
         """Read what is this node's to read, then what others have not begun."""

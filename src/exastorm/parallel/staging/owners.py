@@ -80,6 +80,11 @@ def plan_staging(
     """
     if num_nodes < 1:
         raise ValueError(f"num_nodes must be at least 1, got {num_nodes}")
+    modes = {mode, *(file.mode for file in files)}
+    if "sample" in modes and (samples_per_node is None or samples_per_node < 1):
+        raise ValueError(
+            f"samples_per_node must be at least 1 in mode sample, got {samples_per_node}"
+        )
     groups: dict[tuple[str, Mode], list[int]] = {}
     for index, file in enumerate(files):
         groups.setdefault((file.group, file.mode or mode), []).append(index)
@@ -108,10 +113,7 @@ def _plan_group(
     """`plan_staging` for files that are dealt out together."""
     num_bytes = np.array([file.num_bytes for file in files], dtype=np.int64)
     if mode == "sample":
-        if samples_per_node is None or samples_per_node < 1:
-            raise ValueError(
-                f"samples_per_node must be at least 1 in mode sample, got {samples_per_node}"
-            )
+        assert samples_per_node is not None
         num_samples = np.array([file.num_samples for file in files], dtype=np.int64)
         kept = _subsets(num_samples, num_nodes, samples_per_node, seed)
         holders = _holders(kept, len(files))

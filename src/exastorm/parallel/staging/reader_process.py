@@ -23,8 +23,8 @@ from exastorm.parallel.staging.source import Converter, FileProblemError, Source
 ORPHAN_S = 0.5
 """How often a reader looks whether the process that it reads for is still there."""
 
-PROGRESS_S = 0.05
-"""Progress is told at most this often, so that it costs nothing."""
+PROGRESS_S = 0.2
+"""Progress is told at most this often, so that it costs nothing also where many read."""
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from exastorm.parallel.staging.outcomes import InFlight, Read
 from exastorm.parallel.staging.reader_process import Job
 from exastorm.parallel.staging.seat import Seat
 from exastorm.parallel.staging.settings import StageSettings
+from exastorm.parallel.staging.shared_store import open_store
 from exastorm.parallel.staging.source import Converter
 
 WATCH_S = 0.1
@@ -50,16 +51,16 @@ class Readers:
             settings: How many processes, and their patience.
             converter: Changes files on the way; must be one that can be pickled.
             tell: Told in a line what went wrong and goes on; standard error where None.
+
+        Raises:
+            InputError: If the root is an address of which nothing is known.
         """
+        open_store(manifest.root, settings.patience_s)
         assert manifest.form == (converter.form if converter else AS_IT_IS), "another form"
         self._job = Job(
-            manifest.root,
-            str(local.folder),
-            local.fingerprint,
-            manifest.form,
-            settings.patience_s,
-            converter,
-        )
+            manifest.root, str(local.folder), local.fingerprint, manifest.form,
+            settings.patience_s, converter,
+        )  # fmt: skip
         self._local, self._num_readers = local, settings.num_readers
         self._tell = tell or _tell_user
         self._attempts = Attempts(manifest.root, settings.patience_s, self._tell)
@@ -172,15 +173,19 @@ class Readers:
 
     def _watch(self) -> None:
         """Give out files and hear readers, until all is over."""
+        speaking, looked_at = list[Any](), float("-inf")
         try:
             while not self._is_over and not self._failure:
                 with self._lock:
-                    for seat in list(self._seats):
+                    # Those that spoke, or have died; now and then all, for one may hang.
+                    is_time = time.monotonic() - looked_at >= WATCH_S
+                    for seat in [s for s in self._seats if is_time or s.connection in speaking]:
                         self._look_after(seat)
+                    looked_at = time.monotonic() if is_time else looked_at
                     self._give_out()
                     heard = [self._ear, *(seat.connection for seat in self._seats)]
                 with suppress(OSError):  # One that was canceled meanwhile.
-                    wait(heard, WATCH_S)
+                    speaking = wait(heard, WATCH_S)
                 while self._ear.poll():
                     self._ear.recv()
         except Exception as error:  # Told by next_done, where the job waits.

@@ -45,8 +45,10 @@ OF_FILE = (
 class Converter(Protocol):
     """Changes files on the way; pickled to each reader."""
 
-    form: str
-    """Names what comes out; equal words, equal bytes."""
+    @property
+    def form(self) -> str:
+        """Names what comes out; equal words, equal bytes."""
+        ...
 
     def num_bytes(self, file: StagedFile) -> int:
         """Size of what comes out."""
@@ -215,6 +217,12 @@ class Source:
                     raise FileProblemError(
                         f"can't be converted to {converter.form} ({error})", is_corrupt=True
                     ) from error
+                if partial.num_bytes != num_bytes:
+                    raise FileProblemError(
+                        f"has {partial.num_bytes} bytes in place of {num_bytes} once converted "
+                        f"to {converter.form}",
+                        is_corrupt=True,
+                    )
                 self.keeping()
                 return partial.commit()
 

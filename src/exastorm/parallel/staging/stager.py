@@ -121,6 +121,8 @@ class _Stager:
         )
         self._lost_after_s = max(settings.patience_s, 4 * self._work.beat_s)
         self._repaired: tuple[str, ...] = ()
+        plan = f"{settings.mode} {settings.samples_per_node} {settings.seed}"
+        self._same = f"{manifest.fingerprint} {plan} {settings.on_corrupt}"
 
     def run(self) -> Staged:
         """Stage, to the end."""
@@ -135,7 +137,7 @@ class _Stager:
             if cluster.world.num_nodes > 1:
                 server = FileServer(self._local, cluster.host, settings.patience_s)
                 stack.enter_context(server)
-            self._work.greet(present, self._manifest.fingerprint, server)
+            self._work.greet(present, self._same, server)
             self._until(lambda: self._view.all_said_hello)
             self._check_same()
             if self._work.others_may_have_what_is_lacking:
@@ -151,7 +153,7 @@ class _Stager:
     def _present(self, pool: ThreadPoolExecutor) -> dict[str, Entry]:
         """What is there and needed, verified; makes sure that the rest will fit."""
         verifying: Future[tuple[dict[str, Entry], tuple[str, ...]]]
-        verifying = pool.submit(self._local.recover)
+        verifying = pool.submit(self._local.recover, self._work.check_wanted)
         # It may take minutes, in which the others must hear that this node is there.
         self._until(verifying.done)
         kept = self._plan.of_node(self._cluster.world.node).tolist()
@@ -181,9 +183,8 @@ class _Stager:
         self._work.hear(at_once=at_once)
         if self._view.failure is not None:
             raise error_of(self._view.failure)
-        nodes = range(self._cluster.world.num_nodes)
-        lost = next((n for n in nodes if self._view.is_silent(n, self._lost_after_s)), None)
-        if lost is not None and len(nodes) > 1:
+        lost = self._view.silent_node(self._lost_after_s)
+        if lost is not None and self._cluster.world.num_nodes > 1:
             raise ExchangeError(
                 f"node {lost} (rank {self._cluster.world.ranks_of(lost)[0]}) said nothing for "
                 f"{self._lost_after_s:g} s while files were staged"
@@ -199,8 +200,8 @@ class _Stager:
         for node, peer in enumerate(self._view.peers):
             if peer.fingerprint != first:
                 raise InputError(
-                    f"all nodes must stage the same files, but those of node {node} "
-                    "are not those of node 0"
+                    "all nodes must stage the same files with the same settings, but those of "
+                    f"node {node} are not those of node 0"
                 )
 
     def _gather(self, readers: Readers, pool: ThreadPoolExecutor) -> None:
@@ -279,7 +280,11 @@ class _Stager:
                 self._ending.tell(node, {"failure": asdict(failure)})
             self._ending.hear()
             # The store goes with the first rank, which may end now.
-            while world.is_first and not self._ending.all_heard and time.monotonic() < deadline:
+            while (
+                world.is_first
+                and not self._ending.all_heard(len(lost))
+                and time.monotonic() < deadline
+            ):
                 self._work.hear()
                 time.sleep(0.02)
         is_own = str(error) == failure.line or not isinstance(

@@ -14,6 +14,10 @@ from exastorm.parallel.staging.ledger import Entry
 from exastorm.parallel.staging.manifest import StagedFile
 from exastorm.parallel.staging.owners import StagingPlan
 
+LOOKS = 20
+"""How often silent nodes are looked for, in the time that one may be silent: turns are many more,
+and so are nodes."""
+
 
 @dataclass
 class Peer:
@@ -68,6 +72,7 @@ class View:
         sources: The nodes that said they have a file.
         left_out: Files that are corrupt, and why.
         failure: The first that was told; None as long as all goes well.
+        come_bytes: What all nodes have read and received so far, as far as known.
     """
 
     def __init__(
@@ -84,7 +89,9 @@ class View:
         self.sources: dict[int, list[int]] = {}
         self.left_out: dict[int, str] = {}
         self.failure: Failure | None = None
+        self.come_bytes = 0
         self._taken: dict[int, tuple[int, float]] = {}
+        self._looked_at = float("-inf")
 
     def take(self, pages: Iterable[Page]) -> list[int]:
         """Take in pages; the files that nobody was known to have before."""
@@ -96,7 +103,8 @@ class View:
             peer.heard_at = now
             if page.get("read", 0) > peer.read_bytes:
                 peer.read_bytes, peer.read_at = page["read"], now
-            peer.come_bytes = max(peer.come_bytes, page.get("come", 0))
+            more = max(page.get("come", 0) - peer.come_bytes, 0)
+            peer.come_bytes, self.come_bytes = peer.come_bytes + more, self.come_bytes + more
             self._take_milestones(peer, page)
             for file in page.get("took", ()):
                 self._taken[file] = (node, now)
@@ -143,11 +151,6 @@ class View:
         """Whether all nodes have all they need."""
         return all(peer.figures is not None for peer in self.peers)
 
-    @property
-    def come_bytes(self) -> int:
-        """What all nodes have read and received so far, as far as known."""
-        return sum(peer.come_bytes for peer in self.peers)
-
     def claimed_by(self, file: int) -> int:
         """The node that reads a file, as far as known."""
         return self._taken[file][0] if file in self._taken else int(self._plan.reader[file])
@@ -160,6 +163,13 @@ class View:
         """Whether who reads a file that nobody has seems to have stopped reading so long ago."""
         node, since = self._taken.get(file, (int(self._plan.reader[file]), float("-inf")))
         return self._clock() - max(since, self.peers[node].read_at) > after_s
+
+    def silent_node(self, after_s: float) -> int | None:
+        """A node that has not been heard for so long, if any; looked for now and then."""
+        if self._clock() - self._looked_at < after_s / LOOKS:
+            return None
+        self._looked_at = self._clock()
+        return next((n for n in range(len(self.peers)) if self.is_silent(n, after_s)), None)
 
     def is_silent(self, node: int, after_s: float) -> bool:
         """Whether a node has not been heard for so long.
