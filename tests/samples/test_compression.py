@@ -11,6 +11,7 @@ from tests.samples.conftest import SETTINGS
 
 from exastorm.errors import InputError
 from exastorm.samples import reading
+from exastorm.samples.compression import decode, encode
 from exastorm.samples.prepare import prepare_samples
 from exastorm.samples.settings import PrepareSettings
 from exastorm.samples.shards import SampleStore
@@ -79,6 +80,18 @@ def test_a_changed_frame_is_told_with_its_time(packed, tmp_path):
     ):
         store.read(0)
     store.read(1)
+
+
+@pytest.mark.parametrize("place", [4, 5, 12, 13])
+def test_lengths_in_a_header_are_not_believed(place, packed):
+    # Lengths of what is held (4 to 7) and of the frame (12 to 15); the library reads beyond it.
+    layout = SampleStore(packed).index.layout
+    frame = np.frombuffer(encode(np.ones(layout.stride // 4, np.float32), "lz4"), np.uint8).copy()
+    out = np.empty(layout.stride, np.uint8)
+    decode(frame, out)
+    frame[place] ^= 2
+    with pytest.raises(InputError, match="can't be decompressed .*must be .* bytes in a frame of"):
+        decode(frame, out)
 
 
 def test_older_readers_refuse_in_one_line(packed, monkeypatch):

@@ -1,6 +1,7 @@
 """Batches in buffers that are used again, filled by threads or processes, copied to a device."""
 
 import gc
+import itertools
 import os
 import signal
 import threading
@@ -16,8 +17,8 @@ from exastorm.errors import InputError
 from exastorm.samples import worker_choice
 from exastorm.samples.dataset import SegmentationDataset
 from exastorm.samples.device_feed import copied_ahead
-from exastorm.samples.loader import LoaderSettings, make_loader, with_workers
-from exastorm.samples.sampler import SamplePlan
+from exastorm.samples.loader import LoaderSettings, endless_loader, make_loader, with_workers
+from exastorm.samples.sampler import SamplePlan, SamplePosition
 from exastorm.samples.shards import SampleStore
 from exastorm.samples.worker_choice import WorkerChoice, choose_workers
 
@@ -163,6 +164,46 @@ def test_workers_end_with_a_parent_that_is_killed(prepared, tmp_path):
     assert not Path(f"/proc/{pid}").exists()
 
 
+LEFT_HALF_READ = """
+import sys
+from exastorm.samples.dataset import SegmentationDataset
+from exastorm.samples.loader import LoaderSettings, make_loader
+from exastorm.samples.sampler import SamplePlan
+from exastorm.samples.shards import SampleStore
+
+if __name__ == "__main__":
+    dataset = SegmentationDataset(SampleStore(sys.argv[1]), "train", class_weights=(1, 1, 1))
+    plan = SamplePlan(num_samples=len(dataset), batch_size=4)
+    settings = LoaderSettings(workers="processes", num_threads=2)
+    loader = sys.left = make_loader(dataset, plan, epoch=0, settings=settings)
+    next(loader)
+"""
+
+
+def test_a_program_ends_that_leaves_its_loader_half_read(prepared, tmp_path):
+    # Python ends such workers by SIGTERM, which they leave to their parent, and waits for them.
+    script = tmp_path / "leave.py"
+    script.write_text(LEFT_HALF_READ)
+    program = Fork(run_program, ((script, prepared),), tmp_path / "program")
+    assert program.end(60)[0] == 0
+
+
+@pytest.mark.parametrize("settings", [LoaderSettings(num_ahead=3), PROCESSES])
+def test_workers_live_from_epoch_to_epoch(dataset, settings):
+    # Two steps an epoch: fewer than are made ahead.
+    plan = plan_of(dataset, batch_size=len(dataset) // 2)
+    usual = [kept(make_loader(dataset, plan, epoch=epoch)) for epoch in (4, 5, 6)]
+    start = SamplePosition(4, plan.batch_size)
+    endless = endless_loader(dataset, plan, start, settings=settings)
+    wanted = [*usual[0][1:], *usual[1], *usual[2]]
+    got = kept(itertools.islice(endless, 3))
+    filler = endless.gi_frame.f_locals["filler"]
+    got += kept(itertools.islice(endless, len(wanted) - 3))
+    assert endless.gi_frame.f_locals["filler"] is filler
+    assert equal(got, wanted)
+    endless.close()
+
+
 def test_threads_are_chosen_where_no_lock_is_held(dataset):
     settings, choice = with_workers(LoaderSettings(), dataset)
     assert (settings.workers, choice.speedup) == ("threads", None)
@@ -182,6 +223,24 @@ def test_where_a_lock_is_held_a_measurement_decides(dataset, monkeypatch, togeth
     choice = choose_workers(dataset, 4)
     assert choice.workers == chosen
     assert f"read by 4 {chosen}: 4 threads read {1 / together_s:.2g} times" in choice.to_line(4)
+
+
+def test_processes_must_save_more_than_their_start_takes(dataset, monkeypatch):
+    monkeypatch.setattr(dataset.store, "holds_lock", True)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    # 4 samples in 4 s by one thread and as long by two: two processes save 0.5 s of each sample.
+    monkeypatch.setattr(worker_choice, "_seconds", lambda *_: 4.0)
+    choice = choose_workers(dataset, 2)
+    assert choice.saved_s == 0.5
+    num_enough = round(worker_choice.START_S / 0.5)
+    assert choice.over(num_enough) is choice.over(None) is choice
+    few = choice.over(num_enough - 1)
+    assert few.workers == "threads"
+    assert "processes would take longer to start than they save" in few.to_line(2)
+    assert with_workers(LoaderSettings(), dataset, num_enough - 1)[0].workers == "threads"
+    assert with_workers(LoaderSettings(), dataset)[0].workers == "processes"
+    # What is asked for is not judged.
+    assert WorkerChoice("processes").over(1).workers == "processes"
 
 
 def test_the_measurement_reads_samples(dataset, monkeypatch):

@@ -1,9 +1,11 @@
 """Samples in Zarr stores, local and behind addresses, with a cache."""
 
+import errno
 import json
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import fsspec
 import numpy as np
@@ -82,6 +84,19 @@ def test_a_damaged_copy_is_read_from_the_store_again(local, store, tmp_path):
     file.write_bytes(content)
     assert np.array_equal(read(source, 3).field, read(store, 3).field)
     assert files_in(tmp_path)[0].read_bytes() != bytes(content)
+
+
+def test_a_damaged_copy_that_cannot_be_removed_is_not_used(local, store, tmp_path, monkeypatch):
+    source = ZarrSamples(local, cache=tmp_path)
+    read(source, 3)
+    files_in(tmp_path)[0].write_bytes(b"cut short")
+
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    monkeypatch.setattr(SampleCache, "put", lambda *_: None)
+    assert np.array_equal(read(source, 3).field, read(store, 3).field)
 
 
 def test_the_cache_stays_within_its_bytes_and_lets_the_oldest_go(tmp_path):

@@ -1,8 +1,14 @@
 """The share of the time that a training waits for data."""
 
 import pytest
+import torch
 
-from exastorm.train import waiting
+from exastorm.parallel.world import World
+from exastorm.samples import worker_choice
+from exastorm.samples.convert import ConvertSettings, convert_samples
+from exastorm.train import data, waiting
+from exastorm.train.data import TrainingData
+from exastorm.train.settings import TrainSettings
 from exastorm.train.waiting import DataWait
 
 
@@ -25,3 +31,23 @@ def test_waits_and_work_are_told_apart(monkeypatch):
     # 3 + 1 s of waiting, 6 + 6 s of work: a quarter of all was waited.
     assert (wait.waited_s, wait.worked_s) == (4.0, 12.0)
     assert wait.share == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(("num_steps", "wanted"), [(4, "threads"), (400, "processes")])
+def test_processes_read_only_what_pays_for_their_start(
+    num_steps, wanted, samples, tmp_path, monkeypatch
+):
+    convert_samples(samples, tmp_path / "zarr", ConvertSettings(to="zarr"))
+    monkeypatch.setattr(worker_choice.os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    # One thread takes 0.4 s for 4 samples, as long as two: processes save 0.05 s of each sample,
+    # and their start takes that of 100.
+    monkeypatch.setattr(worker_choice, "_seconds", lambda *_: 0.4)
+    asked = []
+    for name in ("endless_loader", "make_loader"):
+        monkeypatch.setattr(data, name, lambda *_, settings, **__: asked.append(settings) or [])
+    settings = TrainSettings(num_steps=num_steps, batch_size=2)
+    seen = TrainingData(tmp_path / "zarr", settings, World.single(), torch.device("cpu"))
+    list(seen.batches(0))
+    # Workers of training live as long as it does, those of a validation of a few samples do not.
+    list(seen.validation_batches())
+    assert [each.workers for each in asked] == [wanted, "threads"]

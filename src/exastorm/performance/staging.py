@@ -50,8 +50,9 @@ class StagingBenchSettings:
     """With sample: the part of the files that a node keeps. With 4 nodes and 3/4 scripts read each
     byte three times."""
 
-    num_readers: int = 8
-    """Processes of a node that read side by side."""
+    num_readers: int = 2
+    """Processes of a node that read side by side; few, for all nodes start theirs on the cores of
+    one machine."""
 
     num_transfers: int = 4
     """Files that a node fetches from others at once."""

@@ -22,8 +22,8 @@ LEVELS = {"lz4": 1, "zstd": 3}
 """Blosc's levels: 5 and 6 shrink the made-up climate by 3 % more, for three times the work."""
 
 FRAME_HEADER_BYTES = 16
-"""Length of the header of a frame, with the length of the frame in its last four bytes (Blosc 1
-format, README_CHUNK_FORMAT.rst)."""
+"""Length of the header of a frame, with the lengths of what it holds in bytes 4 to 7 and of the frame
+in its last four (Blosc 1 format, README_CHUNK_FORMAT.rst)."""
 
 _scratch = threading.local()
 
@@ -49,6 +49,14 @@ def decode(frame: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
     """
     from numcodecs import blosc
 
+    # The library believes the lengths in the header, and would read or leave what is beyond them.
+    header = frame[:FRAME_HEADER_BYTES].tobytes()
+    told = int.from_bytes(header[4:8], "little"), frame_bytes(header)
+    if told != (len(out), len(frame)):
+        raise InputError(
+            f"can't be decompressed (must be {len(out)} bytes in a frame of {len(frame)}, got"
+            f" {told[0]} in {told[1]}): the shard has changed"
+        )
     try:
         blosc.decompress(frame, out)
     except (RuntimeError, ValueError) as error:

@@ -6,9 +6,11 @@ library lets one thread read at a time. Which sample comes when is the sampler's
 neither kind nor number of workers changes what a network sees.
 """
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from itertools import chain, count, cycle
+from typing import Literal, NamedTuple, get_args
 
 import torch
 
@@ -21,7 +23,7 @@ from exastorm.samples.sample_cache import CACHE_GB
 from exastorm.samples.sampler import EpochPlan, IntArray, SamplePosition
 from exastorm.samples.worker_choice import WorkerChoice, choose_workers
 
-__all__ = ["LoaderSettings", "make_loader", "resume_loader", "with_workers"]
+__all__ = ["LoaderSettings", "endless_loader", "make_loader", "resume_loader", "with_workers"]
 
 Workers = Literal["auto", "threads", "processes"]
 
@@ -62,17 +64,34 @@ class LoaderSettings:
             raise ValueError(f"workers must be one of {known}, got {self.workers!r}")
 
 
+class Step(NamedTuple):
+    """What a rank reads in a step.
+
+    Attributes:
+        samples: Numbers in the store.
+        epoch: From 0.
+    """
+
+    samples: IntArray
+    epoch: int
+
+
 def with_workers(
-    settings: LoaderSettings, dataset: SegmentationDataset
+    settings: LoaderSettings, dataset: SegmentationDataset, num_samples: int | None = None
 ) -> tuple[LoaderSettings, WorkerChoice]:
     """Settings in which `workers` is chosen for a split, and the choice with its reason.
+
+    Args:
+        settings: Where it may be open.
+        dataset: The split.
+        num_samples: Samples that workers read before they end; None for as many as one likes.
 
     Raises:
         InputError: If it is to be measured and samples can't be read.
     """
     if settings.workers != "auto":
         return settings, WorkerChoice(settings.workers)
-    choice = choose_workers(dataset, settings.num_threads)
+    choice = choose_workers(dataset, settings.num_threads).over(num_samples)
     return replace(settings, workers=choice.workers), choice
 
 
@@ -123,19 +142,64 @@ def resume_loader(
     Args are those of `make_loader`, but for `start`: the epoch, and how many of its samples all
     ranks together have done.
     """
-    if plan.num_held(rank) != len(dataset):
-        raise ValueError(f"num_samples must be {len(dataset)}, got {plan.num_held(rank)}")
-    steps = [dataset.samples[places] for places in plan.batches_of(rank, start)]
+    steps = list(_steps_of(dataset, plan, rank, start))
     if not steps:
-        return
-    settings, device = settings or LoaderSettings(), torch.device(device)
+        return iter(())
+    settings = settings or LoaderSettings()
+    if settings.workers == "auto":
+        settings, _ = with_workers(settings, dataset, sum(len(step.samples) for step in steps))
+    num_samples = max(len(step.samples) for step in steps)
+    num_slots = min(settings.num_ahead + SPARE_SLOTS, len(steps))
+    return _loaded(dataset, steps, (num_slots, num_samples), settings, torch.device(device))
+
+
+def endless_loader(
+    dataset: SegmentationDataset,
+    plan: EpochPlan,
+    start: SamplePosition,
+    *,
+    rank: int = 0,
+    settings: LoaderSettings | None = None,
+    device: torch.device | str = "cpu",
+) -> Iterator[Batch]:
+    """As `resume_loader`, but with all epochs that follow, and without end.
+
+    The same workers go on from epoch to epoch, and begin the next while this one's last batches are
+    used: an epoch of a few steps costs no more than as many steps of a long one.
+    """
+    settings = settings or LoaderSettings()
     if settings.workers == "auto":
         settings, _ = with_workers(settings, dataset)
-    num_samples = max(len(samples) for samples in steps)
-    num_slots = min(settings.num_ahead + SPARE_SLOTS, len(steps))
+    whole = _steps_of(dataset, plan, rank, SamplePosition(start.epoch))
+    size = settings.num_ahead + SPARE_SLOTS, max(len(step.samples) for step in whole)
+    later = (SamplePosition(epoch) for epoch in count(start.epoch + 1))
+    places = chain([start], later)
+    steps = chain.from_iterable(_steps_of(dataset, plan, rank, place) for place in places)
+    return _loaded(dataset, steps, size, settings, torch.device(device))
+
+
+def _steps_of(
+    dataset: SegmentationDataset, plan: EpochPlan, rank: int, start: SamplePosition
+) -> Iterator[Step]:
+    """The steps of a rank from a place in an epoch to its end."""
+    if plan.num_held(rank) != len(dataset):
+        raise ValueError(f"num_samples must be {len(dataset)}, got {plan.num_held(rank)}")
+    for places in plan.batches_of(rank, start):
+        yield Step(dataset.samples[places], start.epoch)
+
+
+def _loaded(
+    dataset: SegmentationDataset,
+    steps: Iterable[Step],
+    size: tuple[int, int],
+    settings: LoaderSettings,
+    device: torch.device,
+) -> Iterator[Batch]:
+    """The batches of some steps, through a ring of so many batches of so many samples."""
+    num_slots, num_samples = size
     pin = device.type == "cuda"
     with _filler(dataset, num_samples, num_slots, settings, pin) as filler:
-        batches = _filled(filler, steps, start.epoch, settings.num_ahead)
+        batches = _filled(filler, steps, settings.num_ahead)
         yield from batches if device.type == "cpu" else copied_ahead(batches, device, num_samples)
 
 
@@ -154,13 +218,13 @@ def _filler(
     return ThreadFiller(dataset, ring, settings.num_threads)
 
 
-def _filled(filler: Filler, steps: list[IntArray], epoch: int, num_ahead: int) -> Iterator[Batch]:
+def _filled(filler: Filler, steps: Iterable[Step], num_ahead: int) -> Iterator[Batch]:
     """The batches of some steps, each given when those behind it are under way."""
-    num_slots = filler.num_slots
-    for ahead, samples in enumerate(steps[:num_ahead]):
-        filler.start(ahead % num_slots, samples, epoch)
-    for step in range(len(steps)):
-        ahead = step + num_ahead
-        if ahead < len(steps):
-            filler.start(ahead % num_slots, steps[ahead], epoch)
-        yield filler.finish(step % num_slots)
+    under_way: deque[int] = deque()
+    for slot, step in zip(cycle(range(filler.num_slots)), steps, strict=False):
+        filler.start(slot, step.samples, step.epoch)
+        under_way.append(slot)
+        if len(under_way) > num_ahead:
+            yield filler.finish(under_way.popleft())
+    while under_way:
+        yield filler.finish(under_way.popleft())

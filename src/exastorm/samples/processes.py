@@ -16,7 +16,7 @@ import signal
 import tempfile
 import warnings
 from collections import deque
-from multiprocessing import connection, reduction
+from multiprocessing import connection, reduction, util
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from types import TracebackType
@@ -85,12 +85,7 @@ class SharedRing:
     """
 
     def __init__(self, template: Batch, num_slots: int) -> None:
-        """Make room.
-
-        Args:
-            template: A batch of the shapes wanted.
-            num_slots: Batches.
-        """
+        """Make room for so many batches of the shapes of a template."""
         self._shapes = [tuple(tensor.shape) for tensor in template]
         self._num_slots = num_slots
         # Without a name in any file system; elsewhere than on Linux a file that is unlinked.
@@ -172,11 +167,12 @@ class ProcessFiller:
             num_processes: Workers.
             pin: Pin the memory of the ring, for copies to a GPU.
         """
-        self._dataset, self.num_slots = dataset, num_slots
+        self._dataset, self.num_slots, self._num_given = dataset, num_slots, 0
         self._num_samples, self._num_open = [0] * num_slots, [0] * num_slots
-        self._num_given = 0
         self._pipes: list[Connection[Any, Any]] = []
         self._processes: list[BaseProcess] = []
+        # Also if a caller leaves a loader half read: Python's exit would wait for the workers.
+        self._end = util.Finalize(self, end, args=(self._pipes, self._processes), exitpriority=0)
         self._waiting: list[deque[Task]] = [deque() for _ in range(num_processes)]
         self._num_in_pipe = [0] * num_processes
         context = multiprocessing.get_context("forkserver")
@@ -260,17 +256,21 @@ class ProcessFiller:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for pipe in self._pipes:
-            pipe.close()
-        for process in self._processes:
-            process.join(PATIENCE_S)
-            if process.is_alive():
-                process.kill()
-                process.join()
-            process.close()
+        self._end()
         if self._pinned is not None:
             torch.cuda.synchronize()
             torch.cuda.cudart().cudaHostUnregister(self._pinned)
+
+
+def end(pipes: "list[Connection[Any, Any]]", processes: list[BaseProcess]) -> None:
+    """End workers by closing their pipes, or by force if they don't hear."""
+    for pipe in pipes:
+        pipe.close()
+    for process in processes:
+        process.join(PATIENCE_S)
+        process.kill()
+        process.join()
+        process.close()
 
 
 def work(dataset: SegmentationDataset, ring: SharedRing, pipe: "Connection[Any, Any]") -> None:
@@ -292,6 +292,5 @@ def _answer(dataset: SegmentationDataset, ring: SharedRing, task: Task) -> Answe
     try:
         dataset.fill(task.sample, ring.batches[task.slot], task.place, task.epoch)
     except InputError as e:
-        time = None if e.time is None else str(e.time)
-        error = e.problem, e.file, e.variable, time
+        error = e.problem, e.file, e.variable, None if e.time is None else str(e.time)
     return Answer(task.slot, task.sample, error, dataset.bad_samples.pop(task.sample, None))

@@ -64,7 +64,9 @@ class SampleCache:
             with contextlib.suppress(OSError):
                 os.utime(path)
             return True
-        path.unlink(missing_ok=True)
+        # Where it can't be removed, as on a drive mounted for reading, it is not used either.
+        with contextlib.suppress(OSError):
+            path.unlink()
         return False
 
     def put(self, i: int, values: NDArray[np.uint8]) -> None:

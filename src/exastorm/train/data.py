@@ -1,6 +1,7 @@
 """The samples of a run: which batch each step is given, and what validation is given."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from exastorm.samples.batch import Batch
 from exastorm.samples.dataset import SegmentationDataset
 from exastorm.samples.index import SampleIndex
 from exastorm.samples.label_sets import fixed_set
-from exastorm.samples.loader import LoaderSettings, make_loader, resume_loader, with_workers
+from exastorm.samples.loader import LoaderSettings, endless_loader, make_loader, with_workers
 from exastorm.samples.local_sampler import LocalPlan
 from exastorm.samples.sampler import (
     EpochPlan,
@@ -26,6 +27,7 @@ from exastorm.samples.sampler import (
     resume_at,
 )
 from exastorm.samples.source import SampleSource
+from exastorm.samples.worker_choice import WorkerChoice
 from exastorm.train.settings import TrainSettings
 from exastorm.train.staged import SamplesHere
 from exastorm.train.waiting import DataWait
@@ -141,34 +143,41 @@ class TrainingData:
         return self.wait.timed(self._batches(self.position_of(start_step)))
 
     @cached_property
-    def _loader(self) -> LoaderSettings:
-        """How batches are made ready; what workers read is measured once, where it must be."""
-        settings, choice = with_workers(self._settings.loader, self._train)
+    def _choice(self) -> WorkerChoice:
+        """What reads samples in training; measured once, where it must be."""
+        settings = self._settings
+        num_left = (settings.num_steps - self._start_step) * settings.batch_size
+        choice = with_workers(settings.loader, self._train, num_left)[1]
         if choice.speedup is not None and self.world.is_first:
-            tell(choice.to_line(settings.num_threads))
-        return settings
+            tell(choice.to_line(settings.loader.num_threads))
+        return choice
+
+    def _loader(self, choice: WorkerChoice) -> LoaderSettings:
+        """How batches are made ready."""
+        return replace(self._settings.loader, workers=choice.workers)
 
     def _batches(self, position: SamplePosition) -> Iterator[Batch]:
         """Batches from a place on, without end."""
-        while True:
-            yield from resume_loader(
-                self._train,
-                self.plan,
-                position,
-                rank=self.world.rank,
-                settings=self._loader,
-                device=self._device,
-            )
-            position = SamplePosition(position.epoch + 1, 0)
+        return endless_loader(
+            self._train,
+            self.plan,
+            position,
+            rank=self.world.rank,
+            settings=self._loader(self._choice),
+            device=self._device,
+        )
 
     def validation_batches(self) -> Iterator[Batch]:
         """This rank's share of the validation split, in order of time."""
+        plan = self._validation_plan()
+        # Workers end with each validation.
+        choice = self._choice.over(plan.num_steps * self._settings.batch_size)
         return make_loader(
             self._validation,
-            self._validation_plan(),
+            plan,
             epoch=0,
             rank=self.world.rank,
-            settings=self._loader,
+            settings=self._loader(choice),
             device=self._device,
         )
 
