@@ -90,7 +90,7 @@ def test_lengths_in_a_header_are_not_believed(place, packed):
     out = np.empty(layout.stride, np.uint8)
     decode(frame, out)
     frame[place] ^= 2
-    with pytest.raises(InputError, match="can't be decompressed .*must be .* bytes in a frame of"):
+    with pytest.raises(InputError, match=r"can't be decompressed .*must be .* bytes in a frame of"):
         decode(frame, out)
 
 

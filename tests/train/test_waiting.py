@@ -33,15 +33,15 @@ def test_waits_and_work_are_told_apart(monkeypatch):
     assert wait.share == pytest.approx(0.25)
 
 
-@pytest.mark.parametrize(("num_steps", "wanted"), [(4, "threads"), (400, "processes")])
+@pytest.mark.parametrize(("num_steps", "wanted"), [(100, "threads"), (1000, "processes")])
 def test_processes_read_only_what_pays_for_their_start(
     num_steps, wanted, samples, tmp_path, monkeypatch
 ):
     convert_samples(samples, tmp_path / "zarr", ConvertSettings(to="zarr"))
     monkeypatch.setattr(worker_choice.os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
-    # One thread takes 0.4 s for 4 samples, as long as two: processes save 0.05 s of each sample,
-    # and their start takes that of 100.
-    monkeypatch.setattr(worker_choice, "_seconds", lambda *_: 0.4)
+    # One thread takes 40 ms for 4 samples, as long as two: processes save 5 ms with each sample,
+    # and in 1000 samples what their start takes.
+    monkeypatch.setattr(worker_choice, "_seconds", lambda *_: 0.04)
     asked = []
     for name in ("endless_loader", "make_loader"):
         monkeypatch.setattr(data, name, lambda *_, settings, **__: asked.append(settings) or [])

@@ -22,8 +22,8 @@ LEVELS = {"lz4": 1, "zstd": 3}
 """Blosc's levels: 5 and 6 shrink the made-up climate by 3 % more, for three times the work."""
 
 FRAME_HEADER_BYTES = 16
-"""Length of the header of a frame, with the lengths of what it holds in bytes 4 to 7 and of the frame
-in its last four (Blosc 1 format, README_CHUNK_FORMAT.rst)."""
+"""Length of the header of a frame, with the length of what it holds in bytes 4 to 7 and that of the
+frame in its last four (Blosc 1 format, README_CHUNK_FORMAT.rst)."""
 
 _scratch = threading.local()
 
