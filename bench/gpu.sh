@@ -65,6 +65,7 @@ if [ "$SMALL" ]; then
     SIZES="0.064 1"
     STEPS="--overlap.device cpu --overlap.ranks-per-node 2 --overlap.num-steps 1 --overlap.bucket-mb 1"
     SAMPLE="--overlap.height 32 --overlap.width 48"
+    INPUT="--input.height 32 --input.width 48 --input.num-samples 4 --input.num-rounds 1"
     LOOP="--overhead.height 32 --overhead.width 48 --overhead.num-rounds 1 --overhead.num-snapshots 40"
 else
     DEVICE="--step.compute.device cuda --step.num-steps 10"
@@ -79,6 +80,7 @@ else
     SIZES="0.004 0.064 1 25 174.7"
     STEPS="--overlap.device cuda --overlap.ranks-per-node $GPUS --overlap.num-steps 10"
     SAMPLE="--overlap.height 768 --overlap.width 1152 --overlap.network.preset full"
+    INPUT="--input.device cuda"
     LOOP="--overhead.height 768 --overhead.width 1152 --overhead.network.preset full"
     # Labels are made on the host: rule sets beside reading the bytes alone.
     bench labels labels
@@ -132,6 +134,10 @@ bench exchange exchange $RANKS --exchange.no-emulate --exchange.num-nodes 1 \
 # shellcheck disable=SC2086
 bench overlap overlap $STEPS --overlap.no-emulate --overlap.num-nodes 1 $SAMPLE \
     --overlap.work network --overlap.allreduce.kind flat
+
+# Samples from files to tensors on a GPU, and what feeding a device of 30 samples/s costs.
+# shellcheck disable=SC2086
+bench input input $INPUT --input.device-rate 30
 
 # The loop of exastorm train at one process, beside a plain one.
 # shellcheck disable=SC2086

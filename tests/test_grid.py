@@ -13,6 +13,7 @@ from exastorm.grid import (
     edges,
     great_circle_km,
     is_global_in_longitude,
+    is_symmetric_in_latitude,
     longitude_difference,
     nearest_index,
     regular_grid,
@@ -116,3 +117,12 @@ def test_a_region_across_greenwich_is_refused():
     check_without_gap(np.arange(0.0, 61.0, 2.5))
     # Finer in one part than in another is no hole.
     check_without_gap(np.concatenate([np.arange(0.0, 10.0, 0.5), np.arange(10.0, 20.0)]))
+
+
+def test_latitudes_that_have_opposites_are_symmetric():
+    assert is_symmetric_in_latitude(regular_grid(768, 2)[0])
+    # A Gaussian grid in single precision has no equator.
+    gauss = np.rad2deg(np.arcsin(np.polynomial.legendre.leggauss(64)[0]))
+    assert is_symmetric_in_latitude(gauss.astype(np.float32))
+    assert not is_symmetric_in_latitude(regular_grid(768, 2)[0][1:])
+    assert not is_symmetric_in_latitude([-90.0, -44.0, 45.0, 90.0])

@@ -108,6 +108,13 @@ def is_global_in_longitude(lon: Any) -> bool:
     return bool(np.all(np.abs(gaps - step) <= LONGITUDE_TOLERANCE * step + 1e-4))
 
 
+def is_symmetric_in_latitude(lat: Any) -> bool:
+    """True where each latitude has its opposite, so that hemispheres can be swapped row by row."""
+    lat = np.asarray(lat, dtype=np.float64)
+    # 1e-4 degrees is the rounding of single precision.
+    return bool(np.all(np.abs(lat + lat[::-1]) <= 1e-4))
+
+
 def edges(values: Any, low: float | None = None, high: float | None = None) -> FloatArray:
     """Cell edges half way between points, the outer ones extrapolated, then clipped.
 

@@ -23,6 +23,8 @@ class Variable:
         level_hpa: Pressure level for fields on one, else None.
         height_m: Height above the surface for near-surface fields whose height is fixed, else None.
         is_rate: True for precipitation-like rates, which are regridded conservatively.
+        flips_with_hemisphere: True for northward components and vorticity, which change sign where
+            north and south are swapped.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Variable:
     level_hpa: float | None = None
     height_m: float | None = None
     is_rate: bool = False
+    flips_with_hemisphere: bool = False
 
 
 def _field(
@@ -78,6 +81,7 @@ CHANNELS: tuple[Variable, ...] = (
         "meridional wind at 850 hPa",
         "northward_wind",
         level_hpa=850.0,
+        flips_with_hemisphere=True,
     ),
     _field(
         "UBOT", "m s-1", (-120.0, 120.0), "zonal wind at the lowest model level", "eastward_wind"
@@ -88,6 +92,7 @@ CHANNELS: tuple[Variable, ...] = (
         (-120.0, 120.0),
         "meridional wind at the lowest model level",
         "northward_wind",
+        flips_with_hemisphere=True,
     ),
     _field(
         "QREFHT",
@@ -155,6 +160,7 @@ OPTIONAL: tuple[Variable, ...] = (
         (-4000.0, 4000.0),
         "northward vertically integrated vapor transport",
         "northward_atmosphere_water_transport_across_unit_distance",
+        flips_with_hemisphere=True,
     ),
     _field(
         "Z300",
@@ -177,7 +183,13 @@ OPTIONAL: tuple[Variable, ...] = (
     ),
     _field("U10", "m s-1", (-110.0, 110.0), "zonal wind at 10 m", "eastward_wind", height_m=10.0),
     _field(
-        "V10", "m s-1", (-110.0, 110.0), "meridional wind at 10 m", "northward_wind", height_m=10.0
+        "V10",
+        "m s-1",
+        (-110.0, 110.0),
+        "meridional wind at 10 m",
+        "northward_wind",
+        height_m=10.0,
+        flips_with_hemisphere=True,
     ),
     _field(
         "LANDFRAC", "1", (-0.01, 1.01), "fraction of the cell that is land", "land_area_fraction"
@@ -215,6 +227,7 @@ DERIVED: tuple[Variable, ...] = (
         "relative vorticity at 850 hPa",
         "atmosphere_relative_vorticity",
         level_hpa=850.0,
+        flips_with_hemisphere=True,
     ),
 )
 """Fields the package computes (IVT is also read where an archive has only the magnitude)."""

@@ -80,6 +80,27 @@ def test_options_change_the_plan(samples, plain, capsys, option, figure):
     assert changed[figure] != plain[figure]
 
 
+def test_what_staging_will_do(samples, capsys):
+    subset = ["--train.stage.mode", "sample", "--train.stage.samples-per-node", "24"]
+    plan = figures(capsys, samples, *MACHINE, "--stage", "/local", *subset, "--train.seed", "1")
+    # All 24 training samples lie in one shard, so each of 3 nodes has it.
+    assert plan["staging"]["copies"]["train"] == {"least": 3, "mean": 3, "most": 3}
+    assert plan["staging"]["samples"]["train"] == {"least": 24, "mean": 24, "most": 24}
+    # Of the other two shards one each: scores count a sample once.
+    assert plan["staging"]["copies"]["test"] == {"least": 1, "mean": 1, "most": 1}
+    # Two ranks of a node take 4 of its 24 in a step.
+    assert plan["steps_per_epoch"] == 6
+    assert main(["plan", samples, *MACHINE, "--train.stage.folder", "/local"]) == 0
+    *table, line = capsys.readouterr().out.splitlines()
+    # Each number of the nodes has a line of its own; three nodes read three shards, one each.
+    rows = {row.split()[0]: " ".join(row.split()[1:]) for row in table}
+    assert (rows["mode"], rows["train"]) == ("replicate", "24")
+    assert " on average, " in rows["read_mb"]
+    assert line.endswith(
+        "each node keeps 0.00 GB and 24 training samples, 3.0 copies of each shard"
+    )
+
+
 def test_settings_of_a_file(samples, capsys):
     plan = figures(capsys, samples, "--config", "cluster", *MACHINE)
     assert plan["num_epochs"] == 20_000 / plan["steps_per_epoch"]

@@ -31,5 +31,7 @@ def test_the_script_runs_small_on_a_cpu(tmp_path):
         assert (sum_["num_wrong"], sum_["kind"]) == (0, "flat")
     overlap = json.loads((tmp_path / "overlap.json").read_text())
     assert (overlap["num_ranks"], overlap["num_wrong"]) == (2, 0)
+    sides = json.loads((tmp_path / "input.json").read_text())["sides"]
+    assert sides["shards float32"]["samples_per_s"] > 0
     assert "0 failed" in done.stdout
     assert len([line for line in done.stdout.splitlines() if "TF/s" in line]) == 1

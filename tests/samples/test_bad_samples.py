@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 from tests.samples.conftest import SETTINGS, random_archive, random_labels
+from tests.samples.kept import kept
 
 from exastorm.errors import InputError
-from exastorm.samples.dataset import LoaderSettings, SegmentationDataset, make_loader
+from exastorm.samples.dataset import SegmentationDataset
+from exastorm.samples.loader import LoaderSettings, make_loader
 from exastorm.samples.prepare import prepare_samples
 from exastorm.samples.sampler import SamplePlan
 from exastorm.samples.settings import PrepareSettings
@@ -113,11 +115,11 @@ def test_a_bad_sample_that_may_be_skipped_weighs_nothing(folder):
 def test_the_rest_of_a_batch_stays_as_it_is(folder):
     good = train(folder)
     plan = SamplePlan(num_samples=len(good), batch_size=5, shuffle=False, tail="keep")
-    before = list(make_loader(good, plan, epoch=0))
+    before = kept(make_loader(good, plan, epoch=0))
     spoil(folder, np.nan)
     dataset = train(folder, skip_bad=True)
     with pytest.warns(RuntimeWarning, match="sample left out") as told:
-        after = list(make_loader(dataset, plan, epoch=0, settings=LoaderSettings(num_threads=4)))
+        after = kept(make_loader(dataset, plan, epoch=0, settings=LoaderSettings(num_threads=4)))
     assert len(told) == 1
     place = torch.arange(5) != BAD
     for a, b in zip(before[0], after[0], strict=True):

@@ -4,10 +4,13 @@ import threading
 import numpy as np
 import pytest
 import torch
+from tests.parallel.made_forks import context
 from tests.samples.conftest import NUM_LON, SETTINGS
+from tests.samples.kept import kept
 
 from exastorm.errors import InputError
-from exastorm.samples.dataset import LoaderSettings, SegmentationDataset, make_loader, resume_loader
+from exastorm.samples.dataset import SegmentationDataset
+from exastorm.samples.loader import LoaderSettings, make_loader, resume_loader
 from exastorm.samples.normalize import normalize
 from exastorm.samples.prepare import prepare_samples
 from exastorm.samples.sampler import SamplePlan, SamplePosition, position_after
@@ -75,7 +78,7 @@ def test_unlabeled_pixels_weigh_nothing(archive, labels, tmp_path):
 def test_roll_turns_field_label_and_weight_together(dataset, rolling):
     shifts = []
     for i in range(len(dataset)):
-        shift = rolling.roll_of(int(rolling.samples[i]), 0)
+        shift = rolling.turn_of(int(rolling.samples[i]), 0).roll
         shifts.append(shift)
         for plain, turned in zip(dataset[i], rolling[i], strict=True):
             assert torch.equal(torch.roll(plain, shift, dims=-1), turned)
@@ -86,12 +89,14 @@ def test_roll_turns_field_label_and_weight_together(dataset, rolling):
 def test_rolls_depend_on_seed_and_epoch(prepared, rolling):
     store = SampleStore(prepared)
     other = SegmentationDataset(store, "train", class_weights=WEIGHTS, roll=True, seed=4)
-    first = [rolling.roll_of(i, 0) for i in range(40)]
-    assert first == [rolling.roll_of(i, 0) for i in range(40)]
-    assert first != [rolling.roll_of(i, 1) for i in range(40)]
-    assert first != [other.roll_of(i, 0) for i in range(40)]
+    first = [rolling.turn_of(i, 0).roll for i in range(40)]
+    assert first == [rolling.turn_of(i, 0).roll for i in range(40)]
+    assert first != [rolling.turn_of(i, 1).roll for i in range(40)]
+    assert first != [other.turn_of(i, 0).roll for i in range(40)]
     before = rolling[0][0]
-    epoch = next(e for e in range(1, 20) if rolling.roll_of(0, e) != rolling.roll_of(0, 0))
+    epoch = next(
+        e for e in range(1, 20) if rolling.turn_of(0, e).roll != rolling.turn_of(0, 0).roll
+    )
     rolling.set_epoch(epoch)
     assert not torch.equal(before, rolling[0][0])
 
@@ -123,8 +128,8 @@ def test_loader_follows_the_plan_for_every_rank(rolling):
 @pytest.mark.parametrize("settings", [{"num_threads": 0}, {"num_threads": 5, "num_ahead": 7}])
 def test_threads_change_nothing_in_what_comes(rolling, settings):
     plan = plan_of(rolling, tail="keep")
-    usual = list(make_loader(rolling, plan, epoch=2))
-    other = list(make_loader(rolling, plan, epoch=2, settings=LoaderSettings(**settings)))
+    usual = kept(make_loader(rolling, plan, epoch=2))
+    other = kept(make_loader(rolling, plan, epoch=2, settings=LoaderSettings(**settings)))
     assert len(usual) == plan.num_steps == len(other)
     for ours, theirs in zip(usual, other, strict=True):
         for a, b in zip(ours, theirs, strict=True):
@@ -133,8 +138,8 @@ def test_threads_change_nothing_in_what_comes(rolling, settings):
 
 def test_loader_goes_on_at_any_step(rolling):
     plan = plan_of(rolling)
-    whole = list(make_loader(rolling, plan, epoch=1))
-    rest = list(make_loader(rolling, plan, epoch=1, start_step=7))
+    whole = kept(make_loader(rolling, plan, epoch=1))
+    rest = kept(make_loader(rolling, plan, epoch=1, start_step=7))
     assert len(rest) == plan.num_steps - 7
     for a, b in zip(whole[7:], rest, strict=True):
         assert torch.equal(a.field, b.field)
@@ -145,11 +150,11 @@ def test_loader_goes_on_at_any_step(rolling):
 
 def test_loader_goes_on_with_other_batches_and_ranks(rolling):
     plan = plan_of(rolling, batch_size=5)
-    whole = [f for batch in make_loader(rolling, plan, epoch=1) for f in batch.field]
+    whole = [f for batch in kept(make_loader(rolling, plan, epoch=1)) for f in batch.field]
     place = position_after(plan, SamplePosition(1), 3)
     assert place == (1, 15)
     other = plan_of(rolling, batch_size=2, num_ranks=3)
-    parts = [list(resume_loader(rolling, other, place, rank=rank)) for rank in range(3)]
+    parts = [kept(resume_loader(rolling, other, place, rank=rank)) for rank in range(3)]
     rest = [f for step in zip(*parts, strict=True) for batch in step for f in batch.field]
     assert len(rest) == (len(rolling) - 15) // 6 * 6
     for a, b in zip(whole[15:], rest, strict=False):
@@ -209,7 +214,7 @@ def test_dataset_travels_to_worker_processes(rolling):
 @pytest.mark.slow
 def test_torch_loader_with_worker_processes(rolling):
     loader = torch.utils.data.DataLoader(
-        rolling, batch_size=4, num_workers=2, multiprocessing_context="spawn"
+        rolling, batch_size=4, num_workers=2, multiprocessing_context=context
     )
     fields = torch.cat([batch[0] for batch in loader])
     assert torch.equal(fields, torch.stack([rolling[i][0] for i in range(len(rolling))]))

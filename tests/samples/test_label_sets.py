@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 from tests.samples.conftest import SETTINGS, random_labels
+from tests.samples.kept import kept
 
 from exastorm.errors import InputError
 from exastorm.grid import area_weights
-from exastorm.samples.dataset import SegmentationDataset, make_loader
+from exastorm.samples.dataset import SegmentationDataset
 from exastorm.samples.label_sets import check_label_set, chosen_label, fill_vote_weights, fixed_set
+from exastorm.samples.loader import make_loader
 from exastorm.samples.prepare import prepare_samples
 from exastorm.samples.sampler import SamplePlan
 from exastorm.samples.settings import PrepareSettings
@@ -183,13 +185,13 @@ def test_a_random_set_is_drawn_at_each_read_and_can_be_drawn_again(samples, thre
 def test_draws_do_not_depend_on_threads_rolls_or_a_restart(samples):
     dataset = train(samples, label_set="random", seed=5)
     plan = SamplePlan(num_samples=len(dataset), batch_size=4, seed=2)
-    whole = [batch.label for batch in make_loader(dataset, plan, epoch=3)]
-    rest = [batch.label for batch in make_loader(dataset, plan, epoch=3, start_step=5)]
+    whole = [batch.label for batch in kept(make_loader(dataset, plan, epoch=3))]
+    rest = [batch.label for batch in kept(make_loader(dataset, plan, epoch=3, start_step=5))]
     assert len(rest) == plan.num_steps - 5
     assert all(torch.equal(a, b) for a, b in zip(whole[5:], rest, strict=True))
     rolled = train(samples, label_set="random", seed=5, roll=True)
     sample = int(rolled.samples[2])
-    shift = rolled.roll_of(sample, 0)
+    shift = rolled.turn_of(sample, 0).roll
     assert shift
     assert torch.equal(torch.roll(dataset[2][1], shift, dims=-1), rolled[2][1])
 
@@ -205,7 +207,7 @@ def test_a_vote_weighs_each_class_by_the_sets_that_give_it(samples, three_sets):
     plan = SamplePlan(num_samples=len(dataset), batch_size=4)
     assert next(make_loader(dataset, plan, epoch=0)).is_soft
     rolled = train(samples, label_set="soft", roll=True, seed=3)
-    shift = rolled.roll_of(int(rolled.samples[0]), 0)
+    shift = rolled.turn_of(int(rolled.samples[0]), 0).roll
     assert shift
     assert torch.equal(torch.roll(dataset[0][2], shift, dims=-1), rolled[0][2])
 

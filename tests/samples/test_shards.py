@@ -91,7 +91,7 @@ def test_shard_cut_short_while_open_is_named(own_copy):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 4}, "must be of version 1, 2, 3, got 4"),
+        ({"version": 5}, "must be of version 1, 2, 3, 4, got 5"),
         ({"format": "other"}, "must say"),
         ({"times": []}, r"times must have \d+ entries, got 0"),
         ({"lat": [0.0]}, "lat must have 6 entries, got 1"),

@@ -9,8 +9,9 @@ from tests.samples.conftest import SETTINGS
 
 from exastorm.errors import InputError
 from exastorm.readers.schema import DIMS
-from exastorm.samples.dataset import SegmentationDataset, make_loader
+from exastorm.samples.dataset import SegmentationDataset
 from exastorm.samples.index import SampleLayout
+from exastorm.samples.loader import make_loader
 from exastorm.samples.prepare import prepare_samples
 from exastorm.samples.sampler import SamplePlan
 from exastorm.samples.settings import PrepareSettings
@@ -190,7 +191,7 @@ def test_roll_turns_soft_labels_too(soft_samples):
     rolling = SegmentationDataset(
         store, "train", class_weights=WEIGHTS, soft=True, roll=True, seed=3
     )
-    shifts = [rolling.roll_of(int(rolling.samples[n]), 0) for n in range(8)]
+    shifts = [rolling.turn_of(int(rolling.samples[n]), 0).roll for n in range(8)]
     assert len(set(shifts)) > 3
     for n, shift in enumerate(shifts):
         for still, turned in zip(plain[n], rolling[n], strict=True):

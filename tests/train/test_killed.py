@@ -122,7 +122,7 @@ def plain(value):
 def end_of(run):
     """All that a run comes to: its last checkpoint, its model with record, and its log."""
     network, record = load_model(run)
-    timeless = ("minutes", "samples_per_s", "tflop_per_s")
+    timeless = ("minutes", "samples_per_s", "tflop_per_s", "data_wait_share")
     log = [{k: v for k, v in line.items() if k not in timeless} for line in log_of(run)]
     return plain(last_state(run)), plain(network.state_dict()), record, log
 

@@ -164,6 +164,7 @@ def test_compute_mode_holds_while_training_and_no_longer(samples, tmp_path, monk
         {"schedule__warmup_steps": 0},
         {"loss__weight_law": "none"},
         {"roll": False},
+        {"mirror": True},
         {"loss__overlap": "dice"},
         {"loss__area_weighting": True},
         {"optimizer__name": "lamb"},

@@ -7,6 +7,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from exastorm.train.meter import EVENTS_NAME, LOG_NAME, RunLog
+from exastorm.train.waiting import DataWait
 
 SCORES = {"mean_iou": 0.5, "iou": {"BG": 0.9, "TC": None, "AR": 0.1}}
 
@@ -93,3 +94,14 @@ def test_ranks_that_were_late_stand_beside_the_scores(tmp_path):
     first, second = lines(tmp_path)
     assert "stragglers" not in first
     assert second["stragglers"] == [late]
+
+
+def test_a_line_tells_the_share_of_its_time_that_was_waited_for_data(tmp_path):
+    wait = DataWait()
+    with RunLog(tmp_path, batch_size=1, wait=wait) as log:
+        for step, waited_s in enumerate((1e3, 0.0), start=1):
+            wait.waited_s += waited_s
+            log.record_step(torch.tensor(1.0))
+            log.write_steps(step, 0.1, 1e-3)
+    # More than a line's whole time cannot have been waited; the second line counts anew.
+    assert [line["data_wait_share"] for line in lines(tmp_path)] == [1.0, 0.0]

@@ -1,5 +1,6 @@
 """What a training on many ranks will do, against figures worked out by hand."""
 
+import dataclasses
 import json
 
 import pytest
@@ -10,10 +11,14 @@ from exastorm.networks.build import build_network
 from exastorm.parallel.allreduce.choosing import AloneAllReduce
 from exastorm.parallel.control.tree import Tree
 from exastorm.parallel.gradients import GradientExchange
+from exastorm.parallel.staging.figures import Spread
 from exastorm.samples.shards import SampleStore
 from exastorm.train.optimizer import OptimizerSettings
 from exastorm.train.plan import Machine, link_bytes, most_messages, optimizer_states, plan_training
 from exastorm.train.settings import TrainSettings
+from exastorm.train.stage_settings import SampleStageSettings
+from exastorm.train.staged import manifest_of, plan_of
+from exastorm.train.staging_forecast import plan_stage
 from exastorm.train.together import NUM_EXTRA
 
 SMALL = TrainSettings(num_steps=120, batch_size=2)
@@ -164,3 +169,97 @@ def test_more_ranks_than_samples(index):
 def test_a_machine_that_cannot_be(change, message):
     with pytest.raises(ValueError, match=message):
         Machine(**change)
+
+
+def staged(mode, samples_per_node=None, **options):
+    """A training that stages first."""
+    stage = SampleStageSettings(folder="d", mode=mode, samples_per_node=samples_per_node)
+    return changed(SMALL, stage=stage, **options)
+
+
+def in_shards(index, *sizes):
+    """The same index with so many samples, a megabyte each, in shards of these sizes."""
+    (shard,) = [s for s in index.shards if s.split == "train"][:1]
+    shards = tuple(
+        dataclasses.replace(shard, name=f"train-{i}.bin", num_samples=n, num_bytes=n * 1_000_000)
+        for i, n in enumerate(sizes)
+    )
+    return dataclasses.replace(index, shards=shards)
+
+
+def test_a_plan_without_staging_says_nothing_of_it(index):
+    plan = plan_training(index, SMALL, Machine(num_nodes=2))
+    assert plan.staging is None
+    assert "staging" not in plan.to_dict()
+
+
+def test_copies_of_all_on_each_node(index):
+    plan = plan_training(
+        in_shards(index, 8, 8, 8, 8), staged("replicate"), Machine(num_nodes=4, ranks_per_node=2)
+    )
+    found = plan.staging
+    assert (found.num_files, found.num_nowhere, found.store_read_mb) == (4, 0, 32.0)
+    assert found.copies["train"] == Spread(least=4, mean=4, most=4)
+    assert found.samples["train"] == Spread(least=32, mean=32, most=32)
+    # Each reads one shard of four, sends it to three, and gets three.
+    assert found.kept_mb == Spread(least=32, mean=32, most=32)
+    assert found.read_mb == Spread(least=8, mean=8, most=8)
+    assert found.sent_mb == found.received_mb == Spread(least=24, mean=24, most=24)
+    # Epochs are those of samples that all have: 32 in steps of 2 x 8.
+    assert (plan.steps_per_epoch, plan.samples_left_over) == (2, 0)
+
+
+def test_a_part_on_each_node(index):
+    # The largest goes to one node, the other two to the other: 10 and 4 + 4 samples.
+    plan = plan_training(in_shards(index, 4, 10, 4), staged("partition"), Machine(num_nodes=2))
+    found = plan.staging
+    assert found.samples["train"] == Spread(least=8, mean=9, most=10)
+    assert found.kept_mb == found.read_mb == Spread(least=8, mean=9, most=10)
+    assert found.sent_mb == found.received_mb == Spread(least=0, mean=0, most=0)
+    # Steps of 2 on each node: the node with 8 has 4, in which 2 of the other's 10 are left over.
+    assert (plan.steps_per_epoch, plan.samples_per_rank, plan.samples_left_over) == (4, 8, 2)
+
+
+def test_a_subset_on_each_node_as_in_the_paper(index):
+    # 63,000 samples, of which each of 1,024 nodes keeps 1,500 (SC18 paper, section V-A1, which
+    # says 23 copies): 1,024 x 1,500 / 63,000 = 24.4.
+    machine = Machine(num_nodes=1024, ranks_per_node=6)
+    plan = plan_training(in_shards(index, *[1] * 63_000), staged("sample", 1500), machine)
+    found = plan.staging
+    assert found.copies["train"].mean == pytest.approx(24.4, abs=0.05)
+    assert found.copies["train"].least >= 1
+    assert found.samples["train"] == Spread(least=1500, mean=1500, most=1500)
+    # Read once in all, 61.5 files by each node, and the rest of 1,500 from others.
+    assert found.store_read_mb == 63_000
+    assert found.read_mb.mean == pytest.approx(61.5, abs=0.1)
+    assert found.received_mb.mean == pytest.approx(1500 - 61.5, abs=0.1)
+    assert found.sent_mb.mean == pytest.approx(found.received_mb.mean)
+    # 6 ranks of 2 samples go through 1,500 in 125 steps.
+    assert plan.steps_per_epoch == 125
+
+
+def test_the_plan_is_that_of_the_run(samples, index, tmp_path):
+    settings = staged("partition")
+    machine = Machine(num_nodes=3)
+    sizes = plan_stage(index, settings.stage, 3)[1]
+    manifest = manifest_of(index, samples, settings.stage)
+    kept = plan_of(manifest, settings.stage, 3).kept
+    names = [tuple(manifest.files[i].name for i in own) for own in kept]
+    # What a store of a node's shards counts is what was forecast.
+    held = [len(SampleStore(samples, (), only).indices("train")) for only in names]
+    assert tuple(held) == sizes
+    assert sum(held) == 24
+    assert machine.placement == (0, 1, 2)
+
+
+def test_a_node_that_holds_less_than_a_step_takes(index):
+    with pytest.raises(InputError, match="must be at most its 0 samples"):
+        plan_training(in_shards(index, 24), staged("partition"), Machine(num_nodes=2))
+
+
+def test_nodes_too_few_for_all_samples_keep_some_nowhere(index):
+    # 2 nodes of 2 samples have room for 4 of 6.
+    plan = plan_training(in_shards(index, *[1] * 6), staged("sample", 2), Machine(num_nodes=2))
+    assert (plan.staging.num_nowhere, plan.staging.store_read_mb) == (2, 4.0)
+    assert "staging reads 0.00 GB once" in plan.staging.to_line()
+    assert json.loads(json.dumps(plan.to_dict()))["staging"]["samples"]["train"]["most"] == 2

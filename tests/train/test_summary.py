@@ -41,7 +41,7 @@ def test_a_rank_that_is_late_again_and_again_is_named(stragglers, words, stopped
     if words is None:
         assert "late" not in line
     else:
-        assert f"6 steps in 2.0 minutes {words}; " in line
+        assert f"6 steps in 2.0 minutes, 0.0% of it waiting for data {words}; " in line
     assert summary.to_dict()["stragglers"] == list(stragglers)
     assert json.loads(json.dumps(summary.to_dict())) == summary.to_dict()
 

@@ -5,7 +5,7 @@ import torch
 
 from exastorm.networks.build import NetworkSettings, build_network
 from exastorm.networks.losses import LossSettings, soft_cross_entropy, weighted_cross_entropy
-from exastorm.samples.dataset import Batch
+from exastorm.samples.batch import Batch
 from exastorm.train.device import ComputeSettings, plan_compute
 from exastorm.train.workers import BatchWorkers, cut, part_seed
 

@@ -10,8 +10,10 @@ from exastorm.errors import InputError
 BENCHES: dict[str, tuple[str, str]] = {
     "synthesize": ("BenchSynthesize", "the made-up climate, beside copying the same bytes"),
     "shards": ("BenchShards", "random reads from several on-disk forms, beside raw reads"),
+    "input": ("BenchInput", "samples/s from files to tensors, beside raw reads of the same bytes"),
     "rules": ("BenchRules", "rule sets of labels, beside the truth of a made-up climate"),
     "labels": ("BenchLabels", "rule sets and complete labels, beside reading the bytes"),
+    "staging": ("BenchStaging", "files brought to emulated nodes, beside what the links allow"),
     "exchange": ("BenchExchange", "sums over ranks on emulated nodes, beside the wire's bound"),
     "overlap": ("BenchOverlap", "how much of the exchange of gradients a step hides"),
     "overhead": ("BenchOverhead", "the training loop at one process, beside a plain one"),

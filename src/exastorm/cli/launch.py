@@ -66,7 +66,7 @@ def check_before(train: Train, num_ranks: int) -> None:
         # Port and run's name are chosen when ranks start.
         launch = read_launch(os.environ | variables_of(rank, num_ranks, 1, "any", 0))
         choose_device(train.train.compute.device, launch)
-    check(train.samples_folder(), run, train.train, num_ranks, resume)
+    check(train.samples or None, run, train.train, num_ranks, resume)
     # Once ranks were lost they go on with --auto-resume, and must not find another run.
     if not resume and (run / SETTINGS_NAME).is_file():
         raise InputError("holds a run already; go on with --resume, or --auto-resume", file=run)

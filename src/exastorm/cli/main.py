@@ -18,6 +18,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "label": ("label", "Label", "mark tropical cyclones and atmospheric rivers by heuristics"),
     "explain": ("explain", "Explain", "tell why a place is labeled or not, criterion by criterion"),
     "prepare": ("prepare", "Prepare", "turn an archive and its labels into training shards"),
+    "convert": ("convert", "Convert", "turn samples into another form: shards, DeepCAM, npy, Zarr"),
+    "stage": ("stage", "Stage", "bring samples to the nodes' own storage, read once"),
     "train": ("train", "Train", "train a segmentation network"),
     "plan": ("plan", "Plan", "say what a training on many nodes will do"),
     "launch": ("launch", "Launch", "train with several ranks on this machine, past lost ones"),

@@ -26,10 +26,15 @@ class Train(Command):
     """
 
     example: ClassVar[str] = "exastorm train samples --out run --train.num-steps 500"
-    short_options: ClassVar[dict[str, str]] = {"--skip-bad": "--train.skip-bad"}
+    short_options: ClassVar[dict[str, str]] = {
+        "--skip-bad": "--train.skip-bad",
+        "--stage": "--train.stage.folder",
+        "--keep": "--train.stage.keep",
+    }
 
     samples: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")] = ""
-    """Folder that `exastorm prepare` made. With --resume it need not be given, unless it moved."""
+    """Folder that `exastorm prepare` made, a DeepCAM folder, or a Zarr store of samples, also at an
+    address as s3://bucket/samples.zarr. With --resume it need not be given, unless it moved."""
 
     out: str = ""
     """Run folder to make: settings.yaml, version.txt, log.jsonl, weights, checkpoints, events. One
@@ -60,14 +65,10 @@ class Train(Command):
         run, resume = self.run_folder()
         launch, compute = read_launch(os.environ), self.train.compute
         with connect(launch, self.train.cluster, compute.device, tell_error) as cluster:
-            summary = train(self.samples_folder(), run, self.train, cluster, resume=resume)
+            summary = train(self.samples or None, run, self.train, cluster, resume=resume)
             if not cluster.world.is_first:
                 return None
         return Outcome(summary.to_line(), summary.to_dict())
-
-    def samples_folder(self) -> Path | None:
-        """The samples; None where those of a resumed run are meant."""
-        return Path(self.samples) if self.samples else None
 
     def run_folder(self) -> tuple[Path, bool | Literal["if_there"]]:
         """The run folder, and whether to go on in it.

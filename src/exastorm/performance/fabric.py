@@ -109,6 +109,12 @@ class Fabric:
         """Bring the link of a node up again."""
         _run("ip", "-n", self._switch, "link", "set", self._port(node), "up")
 
+    def shape(self, node: int, rate_mbit: float) -> None:
+        """Give the link of a node another rate, each way, than all links have."""
+        bucket = f"root tbf rate {rate_mbit:g}mbit burst {BURST} latency {LATENCY}"
+        for place, link in ((self._node(node), "eth0"), (self._switch, self._port(node))):
+            _run("tc", "-n", place, "qdisc", "replace", "dev", link, *bucket.split())
+
     @property
     def _switch(self) -> str:
         """Namespace of the bridge."""
@@ -146,9 +152,7 @@ class Fabric:
         _run("ip", "-n", here, "address", "add", f"{self.address(node)}/24", "dev", "eth0")
         _run("ip", "-n", here, "link", "set", "eth0", "up")
         if self.rate_mbit is not None:
-            bucket = f"root tbf rate {self.rate_mbit:g}mbit burst {BURST} latency {LATENCY}"
-            _run("tc", "-n", here, "qdisc", "add", "dev", "eth0", *bucket.split())
-            _run("tc", "-n", there, "qdisc", "add", "dev", port, *bucket.split())
+            self.shape(node, self.rate_mbit)
 
     def _add_delayed_links(self, delay_ms: float) -> None:
         """Link all nodes through a relay."""

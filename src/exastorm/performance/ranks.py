@@ -110,13 +110,13 @@ def run_ranks(module: str, plan: Mapping[str, Any], settings: RankSettings) -> l
             "MASTER_PORT": str(_free_port()),
             RANKS_PER_NODE: str(settings.ranks_per_node),
         }
-        return _run_all([words for _ in nodes], shared)
+        return run_commands([words for _ in nodes], shared)
     with Fabric(settings.num_nodes, settings.shaped_mbit, settings.delay_ms) as fabric:
         shared = {"MASTER_ADDR": fabric.address(nodes[0]), "MASTER_PORT": str(PORT)}
-        return _run_all([[*fabric.prefix(node), *words] for node in nodes], shared)
+        return run_commands([[*fabric.prefix(node), *words] for node in nodes], shared)
 
 
-def _run_all(commands: Sequence[list[str]], shared: Mapping[str, str]) -> list[dict[str, Any]]:
+def run_commands(commands: Sequence[list[str]], shared: Mapping[str, str]) -> list[dict[str, Any]]:
     """Run the command of each rank; what each wrote. If one fails the others are killed.
 
     Raises:

@@ -29,9 +29,9 @@ from exastorm.performance.timing import peak_memory_mb, seconds_per_call
 from exastorm.samples.batch import Batch
 from exastorm.train.compiling import CompiledForward, forward_of
 from exastorm.train.device import ComputePlan, ComputeSettings, compute_mode, plan_compute
-from exastorm.train.guard import Stepper
-from exastorm.train.optimizer import OptimizerSettings, build_optimizer
-from exastorm.train.precision import DTYPES, LossScaler
+from exastorm.train.guard import make_stepper
+from exastorm.train.optimizer import OptimizerSettings
+from exastorm.train.precision import DTYPES
 from exastorm.train.workers import BatchWorkers
 from exastorm.variables import NUM_CLASSES
 
@@ -107,12 +107,7 @@ class TrainingStep:
             plan,
             torch.ones(NUM_CLASSES),
         )
-        self._stepper = Stepper(
-            build_optimizer(self.network, settings.optimizer),
-            settings.optimizer,
-            LossScaler(plan.precision, plan.device),
-            buffers=self.network.buffers(),
-        )
+        self._stepper = make_stepper(self.network, settings.optimizer, plan)
         self._num_done = 0
 
     def __call__(self) -> Tensor:

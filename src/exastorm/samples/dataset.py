@@ -1,47 +1,34 @@
-"""From shards to field, label and weight tensors, ahead of the device.
+"""From shards to field, label and weight tensors, one sample at a time.
 
-Threads read and scale the next batches while the device works on this one; both release Python's
-lock, so threads do what worker processes would, without copying samples between them. Which sample
-comes when is the sampler's business alone, and random rolls and label sets depend on (seed, epoch,
-sample), so neither the number of threads nor a restart changes what a network sees.
+A sample is read, checked, scaled and turned straight into its place in a batch; `samples/loader.py`
+does so ahead of the device. Random turns and label sets depend on (seed, epoch, sample) alone, so
+neither the number of threads nor a restart changes what a network sees.
 """
 
 import threading
 import warnings
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from exastorm.errors import InputError
-from exastorm.grid import area_weights, is_global_in_longitude
+from exastorm.grid import area_weights, is_global_in_longitude, is_symmetric_in_latitude
 from exastorm.readers.schema import NO_LABEL
+from exastorm.samples.augmentation import Turn, drawn_turn
 from exastorm.samples.batch import Batch, empty_batch
 from exastorm.samples.checking import BadSampleError
 from exastorm.samples.label_sets import LabelSet, chosen_label
-from exastorm.samples.sampler import (
-    IntArray,
-    SamplePlan,
-    SamplePosition,
-    batch_of,
-    epoch_order,
-    random_word,
-    steps_left,
-)
 from exastorm.samples.scaler import FieldScaler
-from exastorm.samples.shards import SampleStore
 from exastorm.samples.target_filling import TargetFiller
 from exastorm.variables import NUM_CLASSES
 
-__all__ = ["Batch", "LoaderSettings", "SegmentationDataset", "make_loader", "resume_loader"]
-
-ROLL_STREAM = 1
-"""Counter word of the rolls' random numbers; the shuffles have 0 there."""
+if TYPE_CHECKING:
+    # Each kind of source brings a library, and a worker process needs that of its own kind alone.
+    from exastorm.samples.source import SampleSource
 
 
 @dataclass(eq=False)
@@ -58,21 +45,24 @@ class SegmentationDataset(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor]
         area_weighting: Weigh pixels by their area too, with a mean of 1 over all rows.
         roll: Turn each sample by a random longitude, which costs nothing and shows every storm in
             every place; the globe looks the same to a network that wraps.
-        seed: Of the rolls and of the label sets drawn.
+        mirror: Swap north and south in half of the reads, drawn anew in each epoch; northward
+            components and vorticity change sign. Labels and weights go along.
+        seed: Of the turns and of the label sets drawn.
         skip_bad: Give a sample that can't be read, or holds what it can't have held when it was
             prepared, as one without any label, and warn; else it stops the run.
         samples: Number in the store of each sample of the split (N,).
-        epoch: Epoch of the random rolls and label sets; see `set_epoch`.
+        epoch: Epoch of the random turns and label sets; see `set_epoch`.
         bad_samples: Number in the store of each sample that was left out, and why. Worker processes
             keep their own.
 
     Raises:
         InputError: If the split is empty, soft labels or label sets are asked for and there are
-            none, or rolls on a grid that does not go round the globe.
+            none, or rolls on a grid that does not go round the globe, or mirror images on one whose
+            latitudes are not symmetric about the equator.
         ValueError: If weights are missing, or label sets are drawn or voted outside training.
     """
 
-    store: SampleStore
+    store: "SampleSource"
     split: str
     _: KW_ONLY
     class_weights: Sequence[float]
@@ -80,6 +70,7 @@ class SegmentationDataset(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor]
     label_set: LabelSet = 0
     area_weighting: bool = False
     roll: bool = False
+    mirror: bool = False
     seed: int = 0
     skip_bad: bool = False
 
@@ -89,6 +80,12 @@ class SegmentationDataset(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor]
             raise ValueError(f"class_weights must be {NUM_CLASSES}, got {len(self.class_weights)}")
         if self.roll and not is_global_in_longitude(index.lon):
             raise InputError("roll needs longitudes that go round the globe", file=self.store.path)
+        if self.mirror and not is_symmetric_in_latitude(index.lat):
+            raise InputError(
+                "mirror needs latitudes that are symmetric about the equator, got"
+                f" {index.lat[0]:g} to {index.lat[-1]:g}",
+                file=self.store.path,
+            )
         if self.soft:
             self.store.require_soft_labels()
         self.store.require_label_set(self.label_set)
@@ -115,7 +112,7 @@ class SegmentationDataset(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor]
         self.__dict__.update(state, _local=threading.local(), _lock=threading.Lock())
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose random rolls and label sets come next."""
+        """Choose the epoch whose random turns and label sets come next."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -138,7 +135,7 @@ class SegmentationDataset(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor]
         return empty_batch(layout, num_samples, soft=self._targets.is_soft, pin=pin)
 
     def fill(self, sample: int, batch: Batch, place: int, epoch: int) -> None:
-        """Read, check, scale and roll one sample of the store into a place of a batch.
+        """Read, check, scale and turn one sample of the store into a place of a batch.
 
         Raises:
             InputError: If it can't be read, or holds what it can't have held when it was prepared,
@@ -152,14 +149,18 @@ class SegmentationDataset(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor]
             batch.field[place].zero_()
             batch.label[place].fill_(NO_LABEL)
             batch.weight[place].zero_()
-            self._record_bad(sample, error)
+            self.record_bad(sample, str(error))
 
-    def roll_of(self, sample: int, epoch: int) -> int:
-        """Grid columns by which a sample is turned to the east in an epoch."""
-        if not self.roll:
-            return 0
-        word = random_word(self.seed, epoch, sample, ROLL_STREAM)
-        return word % self.store.index.layout.shape[2]
+    def turn_of(self, sample: int, epoch: int) -> Turn:
+        """How a sample is turned in an epoch."""
+        return drawn_turn(
+            self.seed,
+            epoch,
+            sample,
+            num_lon=self.store.index.layout.shape[2],
+            roll=self.roll,
+            mirror=self.mirror,
+        )
 
     def _fill(self, sample: int, batch: Batch, place: int, epoch: int) -> None:
         """`fill` for a sample that must be good."""
@@ -167,132 +168,19 @@ class SegmentationDataset(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor]
             self._local.buffer = np.empty(self.store.index.layout.stride, np.uint8)
         raw = self.store.read_raw(sample, self._local.buffer)
         label = chosen_label(raw.labels, self.label_set, seed=self.seed, epoch=epoch, sample=sample)
-        roll = self.roll_of(sample, epoch)
+        turn = self.turn_of(sample, epoch)
         field, label_out, weight = (tensor[place].numpy() for tensor in batch)
         try:
-            self._targets.fill(raw, label, roll, label_out, weight)
-            self._scaler.fill(raw.field, roll, field)
+            self._targets.fill(raw, label, turn, label_out, weight)
+            self._scaler.fill(raw.field, turn, field)
         except BadSampleError as bad:
             where = self.store.place_of(sample)
             raise InputError(bad.problem, variable=bad.variable, **where) from None
 
-    def _record_bad(self, sample: int, error: InputError) -> None:
+    def record_bad(self, sample: int, problem: str) -> None:
         """Keep why a sample was left out, and warn of it the first time."""
         with self._lock:
             is_new = sample not in self.bad_samples
-            self.bad_samples.setdefault(sample, str(error))
+            self.bad_samples.setdefault(sample, problem)
         if is_new:
-            warnings.warn(f"sample left out: {error}", RuntimeWarning, stacklevel=2)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoaderSettings:
-    """How batches are made ready."""
-
-    num_threads: int = 2
-    """Threads that read and scale samples; 0 does it when a batch is asked for."""
-
-    num_ahead: int = 2
-    """Batches made ready before they are asked for."""
-
-    def __post_init__(self) -> None:
-        if self.num_threads < 0:
-            raise ValueError(f"num_threads must not be negative, got {self.num_threads}")
-        if self.num_ahead < 1:
-            raise ValueError(f"num_ahead must be at least 1, got {self.num_ahead}")
-
-
-def make_loader(
-    dataset: SegmentationDataset,
-    plan: SamplePlan,
-    *,
-    epoch: int,
-    rank: int = 0,
-    start_step: int = 0,
-    settings: LoaderSettings | None = None,
-    device: torch.device | str = "cpu",
-) -> Iterator[Batch]:
-    """Batches of one epoch for one rank, in the order of the plan.
-
-    Args:
-        dataset: The split.
-        plan: Who reads what; its `num_samples` is the length of `dataset`.
-        epoch: From 0; decides shuffle, rolls and label sets.
-        rank: From 0.
-        start_step: First step to give, where a run goes on in the middle of an epoch.
-        settings: Threads and how far ahead they work.
-        device: Where the tensors are wanted; copies to a GPU come from pinned memory.
-
-    Returns:
-        One batch a step. In a kept tail it may be smaller, also empty.
-    """
-    start = SamplePosition(epoch, min(start_step * plan.global_batch, plan.num_samples))
-    return resume_loader(dataset, plan, start, rank=rank, settings=settings, device=device)
-
-
-def resume_loader(
-    dataset: SegmentationDataset,
-    plan: SamplePlan,
-    start: SamplePosition,
-    *,
-    rank: int = 0,
-    settings: LoaderSettings | None = None,
-    device: torch.device | str = "cpu",
-) -> Iterator[Batch]:
-    """As `make_loader`, from any place in an epoch to its end, also one that other batches left.
-
-    Args are those of `make_loader`, but for `start`: the epoch, and how many of its samples all
-    ranks together have done.
-    """
-    settings = settings or LoaderSettings()
-    if plan.num_samples != len(dataset):
-        raise ValueError(f"num_samples must be {len(dataset)}, got {plan.num_samples}")
-    num_steps = steps_left(plan, start.samples_done)
-    order = dataset.samples[epoch_order(plan, start.epoch)[start.samples_done :]]
-    steps = [batch_of(plan, order, step, rank) for step in range(num_steps)]
-    device = torch.device(device)
-    for batch in _filled(dataset, steps, start.epoch, settings, pin=device.type == "cuda"):
-        if device.type == "cpu":
-            yield batch
-        else:
-            yield Batch(*(t.to(device, non_blocking=True) for t in batch))
-
-
-def _filled(
-    dataset: SegmentationDataset,
-    steps: list[IntArray],
-    epoch: int,
-    settings: LoaderSettings,
-    pin: bool,
-) -> Iterator[Batch]:
-    """The batches of some steps, filled ahead by threads."""
-    if settings.num_threads == 0:
-        for samples in steps:
-            batch = dataset.empty_batch(len(samples), pin)
-            for place, sample in enumerate(samples):
-                dataset.fill(int(sample), batch, place, epoch)
-            yield batch
-        return
-    under_way: deque[tuple[Batch, list[Future[None]]]] = deque()
-    executor = ThreadPoolExecutor(settings.num_threads, thread_name_prefix="samples")
-    try:
-        for samples in steps:
-            batch = dataset.empty_batch(len(samples), pin)
-            tasks = [
-                executor.submit(dataset.fill, int(sample), batch, place, epoch)
-                for place, sample in enumerate(samples)
-            ]
-            under_way.append((batch, tasks))
-            if len(under_way) > settings.num_ahead:
-                yield _finished(*under_way.popleft())
-        while under_way:
-            yield _finished(*under_way.popleft())
-    finally:
-        executor.shutdown(wait=True, cancel_futures=True)
-
-
-def _finished(batch: Batch, tasks: list[Future[None]]) -> Batch:
-    """A batch, once its samples are in it; a thread's error is raised here."""
-    for task in tasks:
-        task.result()
-    return batch
+            warnings.warn(f"sample left out: {problem}", RuntimeWarning, stacklevel=2)

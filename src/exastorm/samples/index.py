@@ -4,7 +4,8 @@
 its samples. Samples are numbered through the shards in order; each shard holds samples of one split
 in order of time. A sample is one contiguous run of bytes at a multiple of `stride`, little-endian:
 the field (C, H, W) in `dtype`, then the class map (H, W) int8 of each label set in turn, then with
-soft labels the shares (S, H, W) uint8, then zeros up to the stride.
+soft labels the shares (S, H, W) uint8, then zeros up to the stride. Where samples are compressed,
+the frames of these bytes lie back to back, and the index says where each ends.
 """
 
 import dataclasses
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
+from exastorm.samples.compression import Compression
 from exastorm.samples.label_sets import LabelSet
 from exastorm.samples.normalize import ChannelStatistics, ClassShares, Scaling, channel_scaling
 from exastorm.samples.splits import SPLITS
@@ -31,6 +33,8 @@ SOFT_FORMAT_VERSION = 2
 """Version of samples with soft labels, which readers of version 1 refuse in one line."""
 SETS_FORMAT_VERSION = 3
 """Version of samples with several label sets, which readers of versions 1 and 2 refuse."""
+COMPRESSED_FORMAT_VERSION = 4
+"""Version of compressed samples, which readers of earlier versions refuse."""
 
 PAGE_BYTES = 4096
 """Samples begin at multiples of this: a memory page, and the block that direct reads ask for."""
@@ -47,6 +51,7 @@ class SampleLayout:
         unit: Value stored as 1 is `center + unit`, per channel (C,).
         shares: Names of the maps of shares kept as soft labels (S,); empty without.
         label_sets: Names of the label sets (N,), where there are several; empty with one.
+        compression: Of each sample on its own.
     """
 
     shape: tuple[int, int, int]
@@ -55,6 +60,7 @@ class SampleLayout:
     unit: tuple[float, ...]
     shares: tuple[str, ...] = ()
     label_sets: tuple[str, ...] = ()
+    compression: Compression = "none"
 
     @classmethod
     def of(
@@ -116,8 +122,17 @@ class SampleLayout:
 
     @property
     def stride(self) -> int:
-        """Bytes from one sample to the next."""
+        """Bytes from one sample to the next, where they are not compressed."""
         return -(-self.used_bytes // PAGE_BYTES) * PAGE_BYTES
+
+    @property
+    def format_version(self) -> int:
+        """The oldest version of the format that can say what the samples hold."""
+        if self.compression != "none":
+            return COMPRESSED_FORMAT_VERSION
+        if self.label_sets:
+            return SETS_FORMAT_VERSION
+        return SOFT_FORMAT_VERSION if self.shares else FORMAT_VERSION
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +145,7 @@ class Shard:
         num_samples: Samples in it.
         num_bytes: Size of the file.
         sha256: Checksum of the file, hexadecimal.
+        ends: Where each sample ends, where they are compressed; else empty.
     """
 
     name: str
@@ -137,6 +153,14 @@ class Shard:
     num_samples: int
     num_bytes: int
     sha256: str
+    ends: tuple[int, ...] = ()
+
+    def extent(self, place: int, stride: int) -> tuple[int, int]:
+        """Where the sample at a place of the shard begins, and its bytes there."""
+        if not self.ends:
+            return place * stride, stride
+        start = self.ends[place - 1] if place else 0
+        return start, self.ends[place] - start
 
 
 @dataclass(frozen=True, kw_only=True)

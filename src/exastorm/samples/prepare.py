@@ -21,15 +21,7 @@ from exastorm.grid import cell_areas_km2
 from exastorm.progress import ProgressBar
 from exastorm.readers.schema import DIMS
 from exastorm.samples.checking import BadSampleError, check_field, check_labels, check_shares
-from exastorm.samples.index import (
-    FORMAT_VERSION,
-    INDEX_NAME,
-    SETS_FORMAT_VERSION,
-    SOFT_FORMAT_VERSION,
-    SampleIndex,
-    SampleLayout,
-    write_index,
-)
+from exastorm.samples.index import INDEX_NAME, SampleIndex, SampleLayout, write_index
 from exastorm.samples.matching import match_labels, share_names
 from exastorm.samples.normalize import ChannelMeter, ClassMeter
 from exastorm.samples.settings import PrepareSettings
@@ -88,6 +80,7 @@ def prepare_samples(
     shares = tuple(SHARE_CLASSES) if settings.soft_labels else ()
     sets = settings.label_names if len(settings.label_names) > 1 else ()
     layout = SampleLayout.of(settings.channels, settings.dtype, (len(lat), len(lon)), shares, sets)
+    layout = dataclasses.replace(layout, compression=settings.compression)
     _make_room(out, settings.overwrite)
     areas = cell_areas_km2(lat, lon)
     recorders = [
@@ -117,18 +110,11 @@ def prepare_samples(
         left_out=tuple(left_out),
         settings=dataclasses.asdict(settings),
         provenance=_provenance(dataset, labels, settings),
-        version=_format_version(layout),
+        version=layout.format_version,
         **facts,
     )
     write_index(index, out)
     return index
-
-
-def _format_version(layout: SampleLayout) -> int:
-    """The oldest version of the format that can say what the samples hold."""
-    if layout.label_sets:
-        return SETS_FORMAT_VERSION
-    return SOFT_FORMAT_VERSION if layout.shares else FORMAT_VERSION
 
 
 def _make_room(out: Path, overwrite: bool) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from itertools import pairwise
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -9,19 +10,21 @@ from pydantic import ValidationError
 from exastorm.errors import InputError
 from exastorm.samples.index import (
     ADAPTER,
+    COMPRESSED_FORMAT_VERSION,
     FORMAT_NAME,
     FORMAT_VERSION,
     INDEX_NAME,
     SETS_FORMAT_VERSION,
     SOFT_FORMAT_VERSION,
     SampleIndex,
+    Shard,
     parse_time,
 )
 from exastorm.samples.splits import SPLITS
 from exastorm.samples.targets import SHARE_CLASSES
 from exastorm.variables import NUM_CLASSES
 
-VERSIONS = (FORMAT_VERSION, SOFT_FORMAT_VERSION, SETS_FORMAT_VERSION)
+VERSIONS = (FORMAT_VERSION, SOFT_FORMAT_VERSION, SETS_FORMAT_VERSION, COMPRESSED_FORMAT_VERSION)
 """Versions that can be read."""
 
 
@@ -41,6 +44,19 @@ def read_index(folder: Path) -> SampleIndex:
         content = json.loads(path.read_bytes())
     except ValueError as error:
         raise InputError(f"must be JSON, got {error}", file=path) from None
+    return index_of(content, path)
+
+
+def index_of(content: object, path: Path | str) -> SampleIndex:
+    """The index that JSON says.
+
+    Args:
+        content: The JSON, as Python has it.
+        path: Where it stands.
+
+    Raises:
+        InputError: If it is of another version, or says something impossible.
+    """
     if not isinstance(content, dict) or content.get("format") != FORMAT_NAME:
         raise InputError(f'must say "format": "{FORMAT_NAME}"', file=path)
     if content.get("version") not in VERSIONS:
@@ -55,7 +71,7 @@ def read_index(folder: Path) -> SampleIndex:
     return _checked(index, path)
 
 
-def _checked(index: SampleIndex, path: Path) -> SampleIndex:
+def _checked(index: SampleIndex, path: Path | str) -> SampleIndex:
     """The index, if its parts agree."""
     num_channels, num_lat, num_lon = index.layout.shape
     shares, soft_shares = index.layout.shares, index.soft_class_shares or ()
@@ -100,7 +116,7 @@ def _checked(index: SampleIndex, path: Path) -> SampleIndex:
     return index
 
 
-def _check_shards(index: SampleIndex, path: Path) -> None:
+def _check_shards(index: SampleIndex, path: Path | str) -> None:
     """Refuse shards that lie elsewhere, have no split, or an impossible size."""
     for shard in index.shards:
         if shard.split not in SPLITS or Path(shard.name).name != shard.name:
@@ -109,9 +125,26 @@ def _check_shards(index: SampleIndex, path: Path) -> None:
                 f" {shard.name} of {shard.split}",
                 file=path,
             )
-        if shard.num_bytes != shard.num_samples * index.layout.stride:
+        if index.layout.compression != "none":
+            _check_ends(shard, path)
+        elif shard.num_bytes != shard.num_samples * index.layout.stride:
             raise InputError(
                 f"{shard.name} must be {shard.num_samples} x {index.layout.stride} bytes,"
                 f" got {shard.num_bytes}",
                 file=path,
             )
+
+
+def _check_ends(shard: Shard, path: Path | str) -> None:
+    """Refuse ends of compressed samples that are no cut of the file."""
+    cuts = (0, *shard.ends)
+    if (
+        len(shard.ends) != shard.num_samples
+        or cuts[-1] != shard.num_bytes
+        or any(low >= high for low, high in pairwise(cuts))
+    ):
+        raise InputError(
+            f"{shard.name} must have {shard.num_samples} ends of samples, ascending to its"
+            f" {shard.num_bytes} bytes, got {len(shard.ends)}",
+            file=path,
+        )

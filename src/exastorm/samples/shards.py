@@ -8,25 +8,26 @@ threads, with no lock and no copy. What the bytes mean stands in the index.
 import hashlib
 import os
 from collections import OrderedDict
+from collections.abc import Iterable
+from itertools import compress
 from pathlib import Path
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any
 
-import cftime
 import numpy as np
 from numpy.typing import NDArray
 
 from exastorm.errors import InputError
 from exastorm.progress import ProgressBar
-from exastorm.samples.index import SampleIndex, parse_time
-from exastorm.samples.label_sets import LabelSet, check_label_set
+from exastorm.samples.compression import decode, scratch
+from exastorm.samples.holding import held_samples, held_shards
+from exastorm.samples.index import SampleIndex
+from exastorm.samples.indexed import IndexedSamples, RawSample, raw_views
 from exastorm.samples.reading import read_index
-from exastorm.samples.splits import SPLITS
 from exastorm.samples.targets import class_probabilities
 
 Float32Array = NDArray[np.float32]
 LabelArray = NDArray[np.int8]
-ShareArray = NDArray[np.uint8]
 
 HASH_BLOCK_BYTES = 8 << 20
 """Bytes hashed at a time when shards are verified; any size that fits a cache does."""
@@ -46,76 +47,53 @@ class ReadOnlyFile:
             os.close(self.descriptor)
 
 
-class RawSample(NamedTuple):
-    """A sample as its bytes lie on disk.
-
-    Attributes:
-        field: (C, H, W), packed as the layout says.
-        labels: Class map of each label set (N, H, W).
-        shares: Stored shares (S, H, W); S is 0 without soft labels.
-    """
-
-    field: NDArray[Any]
-    labels: LabelArray
-    shares: ShareArray
-
-
-class SampleStore:
+class SampleStore(IndexedSamples):
     """Prepared samples, open for reading; any number of threads or processes may share it.
 
     Attributes:
         path: The folder.
-        index: What the index says.
+        index: What the index says, also of samples that are not held.
+        left_out: Names of shards that are not used.
+        holds: Whether each shard is held (num_shards,).
+        holds_lock: False: any number of threads may read at a time.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(
+        self, path: str | Path, left_out: Iterable[str] = (), only: Iterable[str] | None = None
+    ) -> None:
         """Open a folder of samples and check that its shards have the right sizes.
 
+        Args:
+            path: The folder.
+            left_out: Names of shards that are not used, as staging left them out for corrupt.
+            only: Names of the shards that the folder holds, where it is one node's; None for all.
+
         Raises:
-            InputError: If the index is missing or wrong, or a shard is missing or cut short.
+            InputError: If the index is missing or wrong, a shard that is held is missing or cut
+                short, or a name is no shard's.
         """
-        self.path = Path(path)
+        self.path: Path = Path(path)
         self.index: SampleIndex = read_index(self.path)
-        for shard in self.index.shards:
-            file = self.path / shard.name
-            got = file.stat().st_size if file.is_file() else None
-            if got != shard.num_bytes:
-                found = "no such file" if got is None else f"{got}"
-                raise InputError(f"shard must have {shard.num_bytes} bytes, got {found}", file=file)
+        self.left_out = frozenset(left_out)
+        self.holds = held_shards(self.path, self.index, self.left_out, only)
+        self.holds_lock = False
         self._files: OrderedDict[int, ReadOnlyFile] = OrderedDict()
         self._lock = Lock()
 
     def __getstate__(self) -> dict[str, Any]:
         """What another process needs: it opens the files itself."""
-        return {"path": self.path, "index": self.index}
+        return {k: v for k, v in self.__dict__.items() if k not in ("_files", "_lock")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _files=OrderedDict(), _lock=Lock())
 
-    def __len__(self) -> int:
-        return self.index.num_samples
-
     def indices(self, split: str) -> NDArray[np.int64]:
-        """Numbers of the samples of a split, in order of time.
+        """Numbers of the samples of a split that are held, in order of time.
 
         Raises:
-            InputError: If there is no such split, or nothing in it.
+            InputError: If there is no such split, or nothing in it on any node.
         """
-        if split not in SPLITS:
-            raise InputError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
-        starts = self.index.shard_starts
-        ranges = [
-            np.arange(starts[k], starts[k + 1])
-            for k, shard in enumerate(self.index.shards)
-            if shard.split == split
-        ]
-        if not ranges:
-            raise InputError(f"the {split} split has no samples", file=self.path)
-        return np.concatenate(ranges)
-
-    def time(self, i: int) -> cftime.datetime:
-        """Time of sample `i`, in the index's calendar."""
-        return parse_time(self.index.times[i], self.index.calendar)
+        return held_samples(self.path, self.index, split, self.holds, self.left_out)
 
     def read(self, i: int, label_set: int = 0) -> tuple[Float32Array, LabelArray]:
         """Field (C, H, W) float32 in the index's units and class map (H, W) int8 of sample `i`.
@@ -147,43 +125,6 @@ class SampleStore:
         raw = self.read_raw(i, np.empty(self.index.layout.stride, np.uint8))
         return class_probabilities(raw.shares)
 
-    def require_soft_labels(self) -> None:
-        """Refuse samples that have hard labels alone.
-
-        Raises:
-            InputError: If so.
-        """
-        if not self.index.layout.shares:
-            raise InputError(
-                "soft targets need samples prepared with --prepare.soft-labels, got hard labels"
-                " alone",
-                file=self.path,
-            )
-
-    def require_label_set(self, label_set: LabelSet) -> None:
-        """Refuse a choice of label set that these samples don't offer.
-
-        Raises:
-            ValueError: If it is no number from 0, "random" or "soft".
-            InputError: If there is no such set, or only one to draw from or to vote.
-        """
-        check_label_set(label_set)
-        num_sets, names = self.index.layout.num_label_sets, self.index.layout.label_sets
-        if isinstance(label_set, str):
-            if num_sets == 1:
-                raise InputError(
-                    f"label_set {label_set} needs samples prepared with several --labels, got one"
-                    " label set",
-                    file=self.path,
-                )
-        elif label_set >= num_sets:
-            held = f" ({', '.join(names)})" if names else ""
-            raise InputError(
-                f"label_set must be below the number of label sets, {num_sets}{held}, got"
-                f" {label_set}",
-                file=self.path,
-            )
-
     def place_of(self, i: int) -> dict[str, Any]:
         """File and time of sample `i`, as `InputError` takes them."""
         shard = int(np.searchsorted(self.index.shard_starts, i, side="right")) - 1
@@ -199,39 +140,36 @@ class SampleStore:
             InputError: If the shard was cut short since it was opened, or can't be read.
         """
         layout = self.index.layout
-        num_samples = len(self)
-        if not -num_samples <= i < num_samples:
-            raise IndexError(f"sample must be below {num_samples}, got {i}")
-        i = i % num_samples
+        i = self.number(i)
         shard = int(np.searchsorted(self.index.shard_starts, i, side="right")) - 1
-        offset = int(i - self.index.shard_starts[shard]) * layout.stride
+        place = int(i - self.index.shard_starts[shard])
+        offset, num_bytes = self.index.shards[shard].extent(place, layout.stride)
+        is_packed = layout.compression != "none"
+        target = scratch(num_bytes) if is_packed else buffer[:num_bytes]
         try:
-            done = _read_exactly(self._open(shard), buffer.data[: layout.stride], offset)
+            done = _read_exactly(self._open(shard), target.data, offset)
         except OSError as error:
             raise InputError(f"can't be read: {error.strerror}", **self.place_of(i)) from error
-        if done < layout.stride:
+        if done < num_bytes:
             raise InputError(
                 f"shard ends at byte {offset + done}, within sample {i}", **self.place_of(i)
             )
-        field, labels, shares, _ = np.split(
-            buffer[: layout.stride],
-            np.cumsum([layout.field_bytes, layout.label_bytes, layout.share_bytes]),
-        )
-        return RawSample(
-            field.view(layout.disk_dtype).reshape(layout.shape),
-            labels.view(np.int8).reshape(layout.num_label_sets, *layout.shape[1:]),
-            shares.reshape(len(layout.shares), *layout.shape[1:]),
-        )
+        if is_packed:
+            try:
+                decode(target, buffer[: layout.stride])
+            except InputError as error:
+                raise InputError(error.problem, **self.place_of(i)) from None
+        return raw_views(layout, buffer)
 
     def verify(self) -> None:
-        """Read every shard and compare its checksum with the index.
+        """Read every shard that is held and compare its checksum with the index.
 
         Raises:
             InputError: Naming every shard whose bytes have changed.
         """
         bad = []
-        with ProgressBar("verify", len(self.index.shards)) as bar:
-            for shard in self.index.shards:
+        with ProgressBar("verify", int(self.holds.sum())) as bar:
+            for shard in compress(self.index.shards, self.holds):
                 if file_sha256(self.path / shard.name) != shard.sha256:
                     bad.append(shard.name)
                 bar.advance(note=shard.name)
@@ -240,6 +178,9 @@ class SampleStore:
 
     def _open(self, shard: int) -> ReadOnlyFile:
         """The open file of a shard; those least recently used are let go."""
+        if not self.holds[shard]:
+            name = self.index.shards[shard].name
+            raise InputError("shard is left out, or held by another node", file=self.path / name)
         with self._lock:
             file = self._files.pop(shard, None)
             if file is None:

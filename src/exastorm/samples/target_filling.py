@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from exastorm.samples.augmentation import Turn, turned
 from exastorm.samples.checking import check_classes
+from exastorm.samples.indexed import RawSample
 from exastorm.samples.label_sets import LabelSet, fill_vote_weights
-from exastorm.samples.shards import RawSample
 from exastorm.samples.targets import fill_class_weights
 
 LABEL = "class_map"
@@ -48,7 +49,7 @@ class TargetFiller:
         self,
         raw: RawSample,
         label: NDArray[np.int8],
-        roll: int,
+        turn: Turn,
         label_out: NDArray[Any],
         weight_out: NDArray[np.float32],
     ) -> None:
@@ -57,7 +58,7 @@ class TargetFiller:
         Args:
             raw: The sample as stored.
             label: The class map that it is read with (H, W).
-            roll: Columns to turn it by, to the east.
+            turn: How it is turned.
             label_out: Where the label goes (H, W).
             weight_out: Where the weight goes, (H, W) or if soft (K, H, W).
 
@@ -67,10 +68,9 @@ class TargetFiller:
         labels, shares = raw.labels, raw.shares
         for used in labels if self._has_votes else (label,):
             check_classes(used, LABEL)
-        if roll:
-            label = np.roll(label, roll, axis=-1)
-            labels = np.roll(labels, roll, axis=-1) if self._has_votes else labels
-            shares = np.roll(shares, roll, axis=-1) if self.is_soft else shares
+        label = turned(label, turn)
+        labels = turned(labels, turn) if self._has_votes else labels
+        shares = turned(shares, turn) if self.is_soft else shares
         label_out[...] = label
         if self._has_votes:
             fill_vote_weights(labels, self._weights[:-1], weight_out)

@@ -1,4 +1,4 @@
-"""Writes training shards: raw samples back to back, each shard once and with a checksum."""
+"""Writes training shards: samples back to back, each shard once and with a checksum."""
 
 import contextlib
 import hashlib
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from exastorm.samples.compression import encode
 from exastorm.samples.index import SampleLayout, Shard
 
 PARTIAL = ".partial"
@@ -27,13 +28,13 @@ class ShardWriter:
         self._folder = folder
         self._split = split
         self._layout = layout
-        self._per_shard = max(1, int(shard_mb * 1e6 // layout.stride))
+        self._shard_bytes = shard_mb * 1e6
         self._center = np.asarray(layout.center, np.float32)[:, None, None]
         self._unit = np.asarray(layout.unit, np.float32)[:, None, None]
         self._padding = bytes(layout.stride - layout.used_bytes)
         self._file: Any = None
         self._hash = hashlib.sha256()
-        self._num_samples = 0
+        self._ends: list[int] = []
 
     def append(
         self,
@@ -48,24 +49,35 @@ class ShardWriter:
             labels: Class map of each label set (N, H, W).
             shares: Stored shares (S, H, W), where the layout has any.
         """
+        if self._layout.dtype == "float16":
+            field = (field - self._center) / self._unit
+        self.append_stored(field, labels, shares)
+
+    def append_stored(
+        self, field: NDArray[Any], labels: NDArray[np.int8], shares: NDArray[np.uint8] | None = None
+    ) -> None:
+        """As `append`, of a field as the layout stores it."""
         assert field.shape == self._layout.shape, (field.shape, self._layout.shape)
         assert labels.nbytes == self._layout.label_bytes, (labels.shape, self._layout.label_sets)
         soft = b"" if shares is None else np.ascontiguousarray(shares, np.uint8).data.cast("B")
         assert len(soft) == self._layout.share_bytes, (len(soft), self._layout.shares)
         if self._file is None:
             self._file = (self._folder / (self._name() + PARTIAL)).open("wb")
-        if self._layout.dtype == "float16":
-            field = (field - self._center) / self._unit
-        for part in (
+        parts: tuple[Any, ...] = (
             np.ascontiguousarray(field, self._layout.disk_dtype).data.cast("B"),
             np.ascontiguousarray(labels, np.int8).data.cast("B"),
             soft,
             self._padding,
-        ):
+        )
+        if self._layout.compression != "none":
+            whole = np.frombuffer(b"".join(parts), self._layout.disk_dtype)
+            parts = (encode(whole, self._layout.compression),)
+        for part in parts:
             self._file.write(part)
             self._hash.update(part)
-        self._num_samples += 1
-        if self._num_samples == self._per_shard:
+        begin = self._ends[-1] if self._ends else 0
+        self._ends.append(begin + sum(len(part) for part in parts))
+        if self._ends[-1] + self._layout.stride > self._shard_bytes:
             self.close()
 
     def close(self) -> None:
@@ -81,12 +93,13 @@ class ShardWriter:
             Shard(
                 name=name,
                 split=self._split,
-                num_samples=self._num_samples,
-                num_bytes=self._num_samples * self._layout.stride,
+                num_samples=len(self._ends),
+                num_bytes=self._ends[-1],
                 sha256=self._hash.hexdigest(),
+                ends=() if self._layout.compression == "none" else tuple(self._ends),
             )
         )
-        self._file, self._hash, self._num_samples = None, hashlib.sha256(), 0
+        self._file, self._hash, self._ends = None, hashlib.sha256(), []
 
     def discard(self) -> None:
         """Remove everything written, finished or not."""

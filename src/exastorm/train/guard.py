@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from exastorm.errors import InputError
-from exastorm.train.optimizer import OptimizerSettings, set_rate
+from exastorm.train.device import ComputePlan
+from exastorm.train.optimizer import OptimizerSettings, build_optimizer, set_rate
 from exastorm.train.precision import LossScaler
 
 NORM_FLOOR = 1e-6
@@ -199,6 +200,19 @@ class Stepper:
         for good, buffer in zip(self._good_buffers, self._buffers, strict=True):
             good.copy_(torch.where(bad, good, buffer))
             buffer.copy_(good)
+
+
+def make_stepper(network: nn.Module, settings: OptimizerSettings, plan: ComputePlan) -> Stepper:
+    """The stepper of a network on its device.
+
+    Args:
+        network: Placed as the plan says.
+        settings: Of the optimizer.
+        plan: Device and precision.
+    """
+    scaler = LossScaler(plan.precision, plan.device)
+    optimizer = build_optimizer(network, settings)
+    return Stepper(optimizer, settings, scaler, buffers=network.buffers())
 
 
 def _gradients_of(weights: list[Tensor]) -> list[Tensor]:

@@ -23,21 +23,19 @@ from exastorm.networks.operations import count_layers
 from exastorm.networks.record import MODEL_NAME
 from exastorm.parallel.cluster import Cluster
 from exastorm.progress import ProgressBar
-from exastorm.samples.dataset import Batch
-from exastorm.samples.sampler import SamplePosition
+from exastorm.samples.batch import Batch
 from exastorm.train.best import BestModel
 from exastorm.train.checkpoint import CheckpointStore
 from exastorm.train.compiling import forward_of
 from exastorm.train.data import TrainingData
 from exastorm.train.device import ComputePlan
 from exastorm.train.ema import WeightAverage
-from exastorm.train.guard import DivergedError, Stepper
+from exastorm.train.guard import DivergedError, Stepper, make_stepper
 from exastorm.train.meter import RunLog
-from exastorm.train.optimizer import build_optimizer
-from exastorm.train.precision import LossScaler
 from exastorm.train.run_folder import check_same_settings
 from exastorm.train.schedule import rate_factor
 from exastorm.train.settings import TrainSettings
+from exastorm.train.staged import SamplesHere
 from exastorm.train.stopping import StopRequest
 from exastorm.train.together import Together
 from exastorm.train.validation import validate
@@ -77,7 +75,12 @@ class Trainer:
     best: BestModel
 
     def __init__(
-        self, samples: Path, run: Path, settings: TrainSettings, cluster: Cluster, plan: ComputePlan
+        self,
+        samples: SamplesHere | str | Path,
+        run: Path,
+        settings: TrainSettings,
+        cluster: Cluster,
+        plan: ComputePlan,
     ) -> None:
         self.settings, self.run, self.plan = settings, run, plan
         self.data = TrainingData(samples, settings, cluster.world, plan.device)
@@ -100,12 +103,7 @@ class Trainer:
             self.data.class_weights,
             settings.part_size,
         )
-        self.stepper = Stepper(
-            build_optimizer(self.network, settings.optimizer),
-            settings.optimizer,
-            LossScaler(plan.precision, plan.device),
-            buffers=self.network.buffers(),
-        )
+        self.stepper = make_stepper(self.network, settings.optimizer, plan)
         decay = settings.ema_decay
         self.average = None if decay is None else WeightAverage(self.network, decay)
         self.step_number, self.minutes, self.clock = 0, 0.0, 0.0
@@ -124,7 +122,7 @@ class Trainer:
         size, cost = self.data.plan.global_batch, self.tflop_per_sample()
         folder = self.run if self.together.is_first else None
         self.together.begin()
-        with RunLog(folder, size, self.step_number, cost) as log, self.workers:
+        with RunLog(folder, size, self.step_number, cost, self.data.wait) as log, self.workers:
             log.record_steps(self._untold)
             try:
                 self._take_steps(log, checkpoints, stop)
@@ -263,6 +261,7 @@ class Trainer:
             "exchange": self.together.state_dict(),
             "step": self.step_number,
             "position": list(self.data.position_of(self.step_number)),
+            "order": self.data.plan.order_id,
             "minutes": self.minutes_now(),
             "loss": self.loss,
             "untold_losses": log.untold_losses(),
@@ -292,7 +291,7 @@ class Trainer:
         self.together.load_state_dict(state["exchange"])
         self.step_number = state["step"]
         self.minutes = self.clock = state["minutes"]
-        self.data.start_at(SamplePosition(*state["position"]), self.step_number)
+        self.data.start_at(state["position"], self.step_number, state["order"])
         self.loss, self._untold = state["loss"], state["untold_losses"]
         self.together.recall(state["bad_samples"])
         self.best.load_state_dict(state["best"])

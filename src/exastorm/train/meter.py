@@ -1,10 +1,11 @@
 """What a training says while it runs: JSON lines, TensorBoard events, the text beside the bar.
 
 log.jsonl has two kinds of lines: `{"step", "minutes", "loss", "learning_rate", "samples_per_s",
-"tflop_per_s", "num_bad_steps"}` every few steps, and `{"step", "minutes", "validation": {...}}`
-after each validation, with "stragglers" where ranks were late over the last steps. A run that goes
-on from a checkpoint first drops the lines after it, so that every step is told once. Losses stay on
-the device until a line is written, so that no step waits for them.
+"tflop_per_s", "data_wait_share", "num_bad_steps"}` every few steps, and `{"step", "minutes",
+"validation": {...}}` after each validation, with "stragglers" where ranks were late over the last
+steps. `data_wait_share` is what the first rank waited for batches, of the time that the line tells
+of. A run that goes on from a checkpoint first drops the lines after it, so that every step is told
+once. Losses stay on the device until a line is written, so that no step waits for them.
 """
 
 import json
@@ -20,6 +21,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from exastorm.networks.record import replace_file
+from exastorm.train.waiting import DataWait
 
 LOG_NAME = "log.jsonl"
 EVENTS_NAME = "events"
@@ -33,7 +35,12 @@ class RunLog:
     """
 
     def __init__(
-        self, run: Path | None, batch_size: int, start_step: int = 0, tflop_per_sample: float = 0.0
+        self,
+        run: Path | None,
+        batch_size: int,
+        start_step: int = 0,
+        tflop_per_sample: float = 0.0,
+        wait: DataWait | None = None,
     ) -> None:
         """Open the log of a run.
 
@@ -42,6 +49,7 @@ class RunLog:
             batch_size: Samples of one step, of all ranks, for the speed.
             start_step: Steps done before; later lines of an earlier attempt are dropped.
             tflop_per_sample: Dense operations of training on one sample, for the rate.
+            wait: Counts waits for batches; None where nobody does.
         """
         self.note = ""
         self._path = None if run is None else run / LOG_NAME
@@ -52,9 +60,9 @@ class RunLog:
             keep_lines_until(run / LOG_NAME, start_step)
             self._events = SummaryWriter(str(run / EVENTS_NAME), purge_step=start_step + 1)
         self._losses: list[Tensor] = []
-        self._num_timed = 0
-        self._since = time.perf_counter()
+        self._wait = wait or DataWait()
         self._score = ""
+        self._restart_clock()
 
     def __enter__(self) -> "RunLog":
         return self
@@ -104,6 +112,9 @@ class RunLog:
             "learning_rate": learning_rate,
             "samples_per_s": samples_per_s,
             "tflop_per_s": samples_per_s * self._tflop_per_sample,
+            "data_wait_share": min(
+                1.0, (self._wait.waited_s - self._waited_s) / max(seconds, 1e-9)
+            ),
             "num_bad_steps": num_bad_steps,
         }
         if losses:
@@ -147,6 +158,7 @@ class RunLog:
     def _restart_clock(self) -> None:
         """Count steps, and the time they take, from here on."""
         self._since = time.perf_counter()
+        self._waited_s = self._wait.waited_s
         self._num_timed = 0
 
     def _add_scalar(self, name: str, value: float, step: int) -> None:

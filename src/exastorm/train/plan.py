@@ -12,8 +12,9 @@ from exastorm.networks.operations import count_layers
 from exastorm.parallel.buckets import FLOAT_BYTES, bucket_layout
 from exastorm.parallel.control.tree import Tree
 from exastorm.samples.index import SampleIndex
-from exastorm.samples.sampler import SamplePlan
+from exastorm.train.data import training_epochs
 from exastorm.train.settings import TrainSettings
+from exastorm.train.staging_forecast import StagingForecast, plan_stage
 from exastorm.train.together import NUM_EXTRA
 from exastorm.variables import NUM_CLASSES
 
@@ -46,6 +47,11 @@ class Machine:
         """All processes."""
         return self.num_nodes * self.ranks_per_node
 
+    @property
+    def placement(self) -> tuple[int, ...]:
+        """Node of each rank: those of a node follow one another, as launchers deal them out."""
+        return tuple(node for node in range(self.num_nodes) for _ in range(self.ranks_per_node))
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingPlan:
@@ -57,7 +63,8 @@ class TrainingPlan:
         global_batch: Samples of a step.
         steps_per_epoch: Steps that go once through the training split.
         samples_per_rank: Samples that a rank reads in an epoch.
-        samples_left_over: Samples of an epoch that fill no batch; others every time.
+        samples_left_over: Samples of an epoch that fill no batch; others every time. Where nodes
+            have samples of their own, each copy of a sample counts.
         num_epochs: Epochs in all steps.
         num_parameters: Weights that are learned.
         bucket_mb: Size of each sum of gradients, in the order they are started.
@@ -68,6 +75,7 @@ class TrainingPlan:
         rank_memory_mb: Weights, gradients and the optimizer's state of a rank, without features.
         checkpoint_mb: Size of a checkpoint.
         step_tflop: Dense operations of a step over all ranks.
+        staging: What staging does first; None without a folder to stage to.
     """
 
     num_nodes: int
@@ -86,10 +94,14 @@ class TrainingPlan:
     rank_memory_mb: float
     checkpoint_mb: float
     step_tflop: float
+    staging: StagingForecast | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Figures, JSON-able."""
-        return {**asdict(self), "num_buckets": len(self.bucket_mb)}
+        figures = {**asdict(self), "num_buckets": len(self.bucket_mb)}
+        if self.staging is None:
+            del figures["staging"]
+        return figures
 
 
 def plan_training(index: SampleIndex, settings: TrainSettings, machine: Machine) -> TrainingPlan:
@@ -101,15 +113,14 @@ def plan_training(index: SampleIndex, settings: TrainSettings, machine: Machine)
         machine: Where.
 
     Raises:
-        InputError: If a global batch is larger than the training split.
+        InputError: If a global batch is larger than the training split, or what ranks of a node
+            take in a step than what it holds.
     """
-    num_samples, height, width = index.num_of_split("train"), len(index.lat), len(index.lon)
+    height, width = len(index.lat), len(index.lon)
+    staging, node_sizes = plan_stage(index, settings.stage, machine.num_nodes)
     try:
-        samples = SamplePlan(
-            num_samples=num_samples,
-            batch_size=settings.batch_size,
-            num_ranks=machine.num_ranks,
-            seed=settings.seed,
+        samples = training_epochs(
+            settings, machine.placement, index.num_of_split("train"), node_sizes
         )
     except ValueError as error:
         raise InputError(str(error)) from None
@@ -130,7 +141,7 @@ def plan_training(index: SampleIndex, settings: TrainSettings, machine: Machine)
         global_batch=samples.global_batch,
         steps_per_epoch=samples.num_steps,
         samples_per_rank=samples.num_steps * settings.batch_size,
-        samples_left_over=num_samples - samples.num_steps * samples.global_batch,
+        samples_left_over=samples.num_samples - samples.num_steps * samples.global_batch,
         num_epochs=settings.num_steps / samples.num_steps,
         num_parameters=num_parameters,
         bucket_mb=tuple(size / MEGABYTE for size in buckets),
@@ -144,6 +155,7 @@ def plan_training(index: SampleIndex, settings: TrainSettings, machine: Machine)
         * (1 + settings.exchange.lag + states)
         / MEGABYTE,
         step_tflop=samples.global_batch * float(table.totals()["training_tflop_dense"]),
+        staging=staging,
     )
 
 

@@ -11,6 +11,7 @@ from exastorm.networks.record import MODEL_NAME
 from exastorm.parallel.cluster import Cluster
 from exastorm.parallel.sharing import share
 from exastorm.parallel.world import World
+from exastorm.samples.zarr_source import is_address
 from exastorm.train.best import best_that_is_left
 from exastorm.train.checkpoint import CheckpointStore, NoCheckpoints, has_checkpoint
 from exastorm.train.data import TrainingData
@@ -24,6 +25,7 @@ from exastorm.train.run_folder import (
     start_run,
 )
 from exastorm.train.settings import TrainSettings
+from exastorm.train.staged import samples_here
 from exastorm.train.stopping import StopRequest
 from exastorm.train.summary import TrainSummary
 
@@ -42,7 +44,8 @@ def train(
     SIGTERM and SIGINT end it after the step under way, with a checkpoint.
 
     Args:
-        samples: Folder that `prepare_samples` made; with `resume` None means that of the run.
+        samples: Folder or address, as `open_samples` takes it; with `resume` None means that of
+            the run.
         run: Folder to make, or with `resume` the one to go on in.
         settings: How to train; None takes the defaults, with `resume` those of the run.
         cluster: All ranks, of which each calls this; None for one process. The run folder need be
@@ -60,8 +63,12 @@ def train(
     )
     one_worker = settings.network.norm == "batch"
     plan = plan_compute(settings.compute, settings.batch_size, one_worker=one_worker)
-    with compute_mode(settings.compute, plan), StopRequest() as stop:
-        trainer = Trainer(samples, run, settings, cluster, plan)
+    with (
+        compute_mode(settings.compute, plan),
+        StopRequest() as stop,
+        samples_here(cluster, samples, settings.stage) as here,
+    ):
+        trainer = Trainer(here, run, settings, cluster, plan)
         kind = CheckpointStore if cluster.world.is_first else NoCheckpoints
         # What goes wrong on one rank, also with its files, all hear of.
         with trainer.together, kind(run, settings.checkpoint) as checkpoints:
@@ -76,11 +83,12 @@ def train(
             elif trainer.best.step < 0:
                 # The file of the best weights was lost: the last ones take its place.
                 trainer.validate()
+        here.is_needed_again = not trainer.is_over()
     return summary_of(trainer, stop.requested)
 
 
 def check(
-    samples: Path | None,
+    samples: str | Path | None,
     run: Path,
     settings: TrainSettings,
     num_ranks: int,
@@ -123,7 +131,7 @@ def _what_to_train(
     settings: TrainSettings | None,
     resume: bool | Literal["if_there"],
     num_ranks: int,
-) -> tuple[Path, TrainSettings, bool]:
+) -> tuple[str | Path, TrainSettings, bool]:
     """Samples and settings of a new or resumed run, and which it is.
 
     Raises:
@@ -138,8 +146,8 @@ def _what_to_train(
         check_is_new(run)
     if samples is None:
         raise InputError("a new training must be given samples, got none")
-    samples = Path(samples)
-    if samples.resolve() in (run.resolve(), *run.resolve().parents):
+    samples = samples if is_address(samples) else Path(samples)
+    if isinstance(samples, Path) and samples.resolve() in (run.resolve(), *run.resolve().parents):
         raise InputError("a run must have a folder of its own, got one in its samples", file=run)
     settings = settings or TrainSettings()
     if num_ranks > 1 and settings.network.norm == "batch":
@@ -165,4 +173,5 @@ def summary_of(trainer: Trainer, signal: str | None) -> TrainSummary:
         # Any rank may have been asked to stop.
         stopped_by=None if trainer.is_over() else signal or "a signal to another rank",
         reached_target=trainer.best.reached_target,
+        data_wait_share=trainer.data.wait.share,
     )

@@ -13,6 +13,7 @@ import exastorm
 from exastorm.config import load_settings, read_yaml, to_dict
 from exastorm.errors import InputError
 from exastorm.networks.record import replace_file
+from exastorm.samples.zarr_source import is_address
 from exastorm.train.checkpoint import has_checkpoint
 from exastorm.train.settings import TrainSettings
 
@@ -30,6 +31,12 @@ MAY_CHANGE = (
     "exchange.check_interval",
     "loader.",
     "checkpoint.",
+    "stage.folder",
+    "stage.keep",
+    "stage.num_",
+    "stage.on_corrupt",
+    "stage.patience_s",
+    "stage.steal_after_s",
     "log_interval",
     "max_bad_steps",
     "skip_bad",
@@ -46,7 +53,7 @@ class RunSettings:
     train: TrainSettings = field(default_factory=TrainSettings)
 
 
-def start_run(run: Path, samples: Path, settings: TrainSettings) -> None:
+def start_run(run: Path, samples: str | Path, settings: TrainSettings) -> None:
     """Make the folder of a new run and write down its settings, versions and samples.
 
     Raises:
@@ -63,7 +70,8 @@ def start_run(run: Path, samples: Path, settings: TrainSettings) -> None:
     }
     text = "".join(f"{name} {version}\n" for name, version in versions.items())
     (run / VERSION_NAME).write_text(text, encoding="utf-8")
-    (run / SAMPLES_NAME).write_text(f"{samples.resolve()}\n", encoding="utf-8")
+    found = samples if is_address(samples) else Path(samples).resolve()
+    (run / SAMPLES_NAME).write_text(f"{found}\n", encoding="utf-8")
     # The last, in one move: a folder with settings is a run that can be gone on with.
     text = yaml.safe_dump(to_dict(RunSettings(train=settings)), sort_keys=False)
     replace_file(run / SETTINGS_NAME, text.encode())
@@ -118,14 +126,14 @@ def check_same_settings(given: dict[str, Any], kept: dict[str, Any], run: Path) 
         raise InputError(f"a resumed run must keep its settings: {pairs}", file=run)
 
 
-def samples_of_run(run: Path) -> Path:
+def samples_of_run(run: Path) -> str:
     """The samples that a run learns from.
 
     Raises:
         InputError: If the run does not say.
     """
     try:
-        return Path((run / SAMPLES_NAME).read_text(encoding="utf-8").strip())
+        return (run / SAMPLES_NAME).read_text(encoding="utf-8").strip()
     except OSError:
         raise InputError(
             f"must be a run folder with {SAMPLES_NAME}; else name the samples too", file=run

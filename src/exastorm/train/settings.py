@@ -8,12 +8,13 @@ from exastorm.networks.build import NetworkSettings
 from exastorm.networks.losses import LossSettings, check_loss_targets
 from exastorm.parallel.cluster import ClusterSettings
 from exastorm.parallel.control.settings import ControlSettings
-from exastorm.samples.dataset import LoaderSettings
 from exastorm.samples.label_sets import LabelSet, check_label_set
+from exastorm.samples.loader import LoaderSettings
 from exastorm.train.checkpoint import CheckpointSettings
 from exastorm.train.device import ComputeSettings
 from exastorm.train.optimizer import OptimizerSettings
 from exastorm.train.schedule import ScheduleSettings
+from exastorm.train.stage_settings import SampleStageSettings
 from exastorm.train.together import ExchangeSettings
 from exastorm.train.validation import ValidationSettings
 
@@ -67,8 +68,13 @@ class TrainSettings:
     roll: bool = True
     """Turn every sample by a random longitude, anew in each epoch."""
 
+    mirror: bool = False
+    """Swap north and south of half of the samples, drawn anew in each epoch; northward winds and
+    vorticity change sign. The made-up and the real climate treat hemispheres alike except for land,
+    which a mirrored sample has where there is none."""
+
     seed: int = 0
-    """Of the first weights, the order of the samples, the rolls, and dropout."""
+    """Of the first weights, the order of the samples, the rolls and mirrors, and dropout."""
 
     skip_bad: bool = False
     """Leave a sample that can't be read, or holds values that are no numbers, out of its step, and
@@ -86,6 +92,8 @@ class TrainSettings:
     exchange: ExchangeSettings = field(default_factory=ExchangeSettings)
 
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
+
+    stage: SampleStageSettings = field(default_factory=SampleStageSettings)
 
     control: ControlSettings = field(default_factory=ControlSettings)
 

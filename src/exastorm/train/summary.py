@@ -25,6 +25,8 @@ class TrainSummary:
             num_late of num_steps, mean_late_s, most_late_s.
         stopped_by: Name of the signal that ended this attempt before the last step, or None.
         reached_target: Whether the target score was reached.
+        data_wait_share: Share of the time between its first batch and its last that this attempt's
+            first rank waited for data, 0 to 1.
     """
 
     run: str
@@ -40,6 +42,7 @@ class TrainSummary:
     stragglers: tuple[dict[str, float], ...] = ()
     stopped_by: str | None
     reached_target: bool
+    data_wait_share: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Figures, JSON-able."""
@@ -50,7 +53,9 @@ class TrainSummary:
         """One line that says what was done and where it is, or how to go on."""
         whole = self.minutes >= 1.0
         time = f"{self.minutes:.1f} minutes" if whole else f"{60.0 * self.minutes:.1f} s"
-        done = f"{self.num_steps} steps in {time}"
+        done = (
+            f"{self.num_steps} steps in {time}, {self.data_wait_share:.1%} of it waiting for data"
+        )
         if self.num_bad_steps:
             done += f" ({self.num_bad_steps} skipped: loss or gradients not finite)"
         if self.bad_samples:

@@ -15,7 +15,7 @@ from torch import nn
 
 from exastorm.errors import InputError
 from exastorm.networks.dropout import seed_dropout
-from exastorm.samples.dataset import Batch
+from exastorm.samples.batch import Batch
 from exastorm.train.decision import DecisionMeter
 from exastorm.train.device import ComputePlan
 from exastorm.train.precision import autocast

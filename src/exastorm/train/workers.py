@@ -19,7 +19,7 @@ from torch import Tensor
 from exastorm.networks.dropout import seed_dropout
 from exastorm.networks.losses import LossSettings, segmentation_loss
 from exastorm.parallel.gradients import GradientExchange
-from exastorm.samples.dataset import Batch
+from exastorm.samples.batch import Batch
 from exastorm.train.compiling import Forward
 from exastorm.train.device import ComputePlan
 from exastorm.train.precision import LossScaler, autocast

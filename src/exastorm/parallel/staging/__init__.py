@@ -1,0 +1,1 @@
+"""Files to where they are used: each read once from the shared store, then passed on by nodes."""
