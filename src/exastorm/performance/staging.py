@@ -94,9 +94,11 @@ def bench_staging(folder: Path, settings: StagingBenchSettings) -> dict[str, Any
     busiest = max(
         max(f["read_bytes"] + f["received_bytes"], f["sent_bytes"]) for f in moved
     )  # A link is as busy one way as the other.
-    read_s = 8e-6 * total / settings.store_mbit
-    network_s = 8e-6 * busiest / settings.node_mbit
-    naive_s = max(8e-6 * sum(needed) / settings.store_mbit, 8e-6 * max(needed) / settings.node_mbit)
+    read_s = _seconds(total, settings.store_mbit)
+    network_s = _seconds(busiest, settings.node_mbit)
+    naive_s = max(
+        _seconds(sum(needed), settings.store_mbit), _seconds(max(needed), settings.node_mbit)
+    )
     return {
         "num_nodes": settings.num_nodes,
         "mode": settings.mode,
@@ -112,6 +114,11 @@ def bench_staging(folder: Path, settings: StagingBenchSettings) -> dict[str, Any
         "staged": _figures([node["staged"] for node in told], total, max(read_s, network_s)),
         "naive": _figures([node["naive"] for node in told], total, naive_s),
     }
+
+
+def _seconds(num_bytes: float, rate_mbit: float) -> float:
+    """Time that bytes take over a link, s."""
+    return 8 * num_bytes / (1e6 * rate_mbit)
 
 
 def _figures(told: list[dict[str, Any]], total: int, bound_s: float) -> dict[str, float]:

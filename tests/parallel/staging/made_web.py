@@ -13,7 +13,7 @@ from exastorm.parallel.staging.source import Source
 CONTENT = bytes(range(256)) * 3000
 SIZE, SHA256 = 768_000, hashlib.sha256(CONTENT).hexdigest()
 NAME = "part/a b+%.bin"
-QUOTED = "/root/part/a%20b%2B%25.bin"
+QUOTED = "/store/part/a%20b%2B%25.bin"
 
 
 class Request(BaseHTTPRequestHandler):
@@ -97,7 +97,7 @@ def web_server(*acts, port=0, root_status=200):
     server = ThreadingHTTPServer(("127.0.0.1", port), Request)
     server.acts, server.asked, server.heads = list(acts), [], 0
     server.root_status, server.over = root_status, threading.Event()
-    server.url = f"http://127.0.0.1:{server.server_port}/root"
+    server.url = f"http://127.0.0.1:{server.server_port}/store"
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     try:
